@@ -5,9 +5,9 @@
 FOLDER is filled with packages of games from Debian's archive, by `apt-get download`, and unpacked: their music, and
 the speech of fillets-ng-data. What is there already is not fetched again. Every fourth recording stays out of the
 library, and asks for what is not there; recordings without music behind them, with fingerprints as frequent as the
-real ones', fill the library up to `--tracks`. Thresholds are chosen on one half of the recordings that stay
-out, a quarter above the most votes that any of them has, and false accepts counted on the other. Look-ups are also
-timed in a library of `--large`.
+real ones', fill the library up to `--tracks`. Music that is there twice is not asked for. Thresholds are chosen on
+one half of the recordings that stay out, a quarter above the most votes that any of them has, and false accepts
+counted on the other. Look-ups are also timed in a library of `--large`.
 """
 
 from __future__ import annotations
@@ -389,7 +389,11 @@ def accuracy(
               f"{most_of(choosing, 0.9)}: thresholds {thresholds}; of {len(others)} others these accept "
               f"{sum(false)}, those of mmsearch {sum(matches)} ({100 * low:.1f} to {100 * high:.1f} %), "
               f"{sum('perhaps' in verdicts for verdicts in known)} perhaps", flush=True)  # fmt: skip
-    inside = list(lengths)[:: max(1, len(lengths) // given.questions)][: given.questions]
+    alone = [number for number in lengths if is_alone(segment, paths[number], number, lengths[number], rng)]
+    inside = alone[:: max(1, len(alone) // given.questions)][: given.questions]
+    print(
+        f"{len(lengths) - len(alone)} recordings share their music with others, and are not asked for", flush=True
+    )
     results = defaultdict(list)
     for number in inside:
         plain, at = excerpt(paths[number], max(LENGTHS) * 1.05, rng, lengths[number])
@@ -406,6 +410,13 @@ def accuracy(
         print(f"{name:20s} | {' | '.join(cells)}", flush=True)
     print(f"of {len(inside)}: right first, place within .25 s, right and a match, in %")
     return figures
+
+
+def is_alone(segment: Segment, path: Path, number: int, seconds: float, rng: np.random.Generator) -> bool:
+    """Return whether the music of a recording is in the library once: each of two would be a right answer."""
+    minute = excerpt(path, max(LENGTHS_S), rng, seconds)[0]
+    votes = vote(segment, prints_of(minute, USUAL), k=2, alive=np.ones(len(segment.ids), bool))
+    return all(each.votes <= SAME for each in votes if each.track_id != number)
 
 
 def asked_for(segment: Segment, samples: Samples, number: int, at: float, length: int) -> tuple[bool, bool, bool]:

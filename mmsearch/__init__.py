@@ -63,6 +63,11 @@ if TYPE_CHECKING:
         DuplicateReport,
         FaceInPicture,
         Fault,
+        Film,
+        FilmHit,
+        FilmMoment,
+        FilmsFacts,
+        FilmsReport,
         GalleryPicture,
         GivenLabel,
         Hit,
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
         LibraryStatus,
         LibraryVectors,
         LocalEvidence,
+        OtherMoment,
         Person,
         PictureBytes,
         PictureFace,
@@ -115,10 +121,10 @@ _NAMES = {
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
         BackupReport BadPicture BadRecording Classification Duplicate DuplicateGroup DuplicateReport FaceInPicture
-        Fault GalleryPicture GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet
-        LibraryStatus LibraryVectors LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query
-        Recording RestoreReport Retagged SearchOptions SearchResult SidecarsReport SoundAnswer SoundHit SoundsFacts
-        SoundsReport Term VerifyReport
+        Fault Film FilmHit FilmMoment FilmsFacts FilmsReport GalleryPicture GivenLabel Hit Identification
+        IdentifiedFace ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence OtherMoment
+        Person PictureBytes PictureFace PicturePage Prediction Query Recording RestoreReport Retagged SearchOptions
+        SearchResult SidecarsReport SoundAnswer SoundHit SoundsFacts SoundsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -129,11 +135,12 @@ __all__ = [
     "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "BadRecording", "Calibration",
     "Classification", "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup",
     "DuplicateReport", "Encoder", "EncoderError", "EngineError", "FaceInPicture", "Facet", "Facets", "Fault",
-    "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "GroupNotFoundError",
-    "Hit", "HubUnreachableError", "Identification", "IdentifiedFace", "ImageRecord", "IngestReport", "LabelFacets",
-    "LabelSet", "Library", "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError",
-    "LibraryLostError", "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError",
-    "LocalEvidence", "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "Person",
+    "Film", "FilmHit", "FilmMoment", "FilmsFacts", "FilmsReport", "FingerprintError", "GalleryPicture",
+    "GivenLabel", "GraphSettings", "GroundTruthError", "GroupNotFoundError", "Hit", "HubUnreachableError",
+    "Identification", "IdentifiedFace", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
+    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
+    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
+    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OtherMoment", "OutputError", "Person",
     "PictureBytes", "PictureError", "PictureFace", "PicturePage", "Predicate", "Prediction", "Query", "QueryError",
     "Recording", "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError", "ShardError",
     "SidecarsReport", "SoundAnswer", "SoundError", "SoundHit", "SoundsFacts", "SoundsReport", "StorageError",

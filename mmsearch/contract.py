@@ -171,7 +171,30 @@ class _Folded(TypedDict, total=False):
     folded: Annotated[FoldedPictures, Described("Only where the hit stands for other pictures, such as copies.")]
 
 
-class FoundPicture(Picture, Judgement, _Joined, _OfPart, _Folded):
+class MomentOfFilm(TypedDict):
+    """Another moment of a film: the picture of it, and its score."""
+
+    id: int
+    at: Annotated[float, Described("Seconds from the start of the film.")]
+    score: float
+
+
+class FoundFilm(TypedDict):
+    """The film that a hit is a moment of. `path` and `name` of the hit are those of the film."""
+
+    seconds: Annotated[float | None, Described("How long it is; null where that is not known.")]
+    at: Annotated[float, Described("When its best moment is, in seconds; `id` is the picture of it.")]
+    start: Annotated[float, Described("From when on it looks so.")]
+    end: Annotated[float, Described("Until when it looks so.")]
+    n_frames: Annotated[int, Described("How many pictures of it the library has.")]
+    others: Annotated[list[MomentOfFilm], Described("Other moments, best first, at most 12.")]
+
+
+class _OfFilm(TypedDict, total=False):
+    film: Annotated[FoundFilm, Described("Only where the hit is a film.")]
+
+
+class FoundPicture(Picture, Judgement, _Joined, _OfPart, _Folded, _OfFilm):
     """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`.
 
     Where texts beside pictures had a say, it is the sum of `parts`, which may be above 1. With a `part` it lies
@@ -258,7 +281,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
             **picture_json(hit),
             "rank": hit.rank, "score": hit.score, **_joined(hit), **_of_part(hit),
             **_judged(hit.relevance, strength),
-            **_folded(hit),
+            **_folded(hit), **_film(hit),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
@@ -328,6 +351,22 @@ def _folded(hit: Hit) -> _Folded:
         "folded": {
             "n_same_file": hit.folded.n_same_file, "n_same_picture": hit.folded.n_same_picture,
             "n_look_alike": hit.folded.n_look_alike, "pictures": pictures,
+        }
+    }  # fmt: skip
+
+
+def _film(hit: Hit) -> _OfFilm:
+    """Return what a hit says of a film; nothing of a picture."""
+    if hit.film is None:
+        return {}
+    others: list[MomentOfFilm] = [
+        {"id": other.image_id, "at": other.at, "score": other.score} for other in hit.film.others
+    ]
+    film = hit.film
+    return {
+        "film": {
+            "seconds": film.seconds, "at": film.at, "start": film.start, "end": film.end, "n_frames": film.n_frames,
+            "others": others,
         }
     }  # fmt: skip
 

@@ -10,7 +10,7 @@
     │   └── GroupNotFoundError             no group of faces has this number
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
-    ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
+    ├── PictureError (ValueError)          one picture or film that cannot be used; carries a reason code
     ├── SoundError (ValueError)             one recording that cannot be used; carries a reason code
     ├── ShardError (ValueError)            a shard of vectors that cannot be used; carries a reason code
     ├── BackupError (ValueError)           a backup of a library that cannot be restored
@@ -167,7 +167,7 @@ class TrainingError(MmsearchError, ValueError):
 
 
 class PictureError(MmsearchError, ValueError):
-    """One picture cannot be used.
+    """One picture, or one film, cannot be used.
 
     Parameters
     ----------
@@ -179,6 +179,8 @@ class PictureError(MmsearchError, ValueError):
 
     REASONS = (
         "not_an_image",
+        "not_a_film",
+        "no_picture",
         "unsupported",
         "not_a_file",
         "truncated",

@@ -57,6 +57,7 @@ from mmsearch.errors import (
     QueryError,
     VocabularyError,
 )
+from mmsearch.frames import file_of, is_frame
 from mmsearch.names import quoted
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.zeroshot import Answer
     from mmsearch.ingest.people import People
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
     from mmsearch.sounds import OpenSounds, Sounds
     from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.indexes import GraphSettings
@@ -202,6 +204,7 @@ class Library:
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
+        self._film_reader: FilmReader | None = None
         self._sounds: OpenSounds | None = None
         self._check: Callable[[], None] = _quiet
         self._known_words: tuple[str, Matrix] | None = None  # fingerprint of the encoder, and their vectors
@@ -239,8 +242,8 @@ class Library:
         return f"Library({self.address!r})"
 
     def __len__(self) -> int:
-        """Return the number of pictures in the library."""
-        return self.reader().n_pictures
+        """Return the number of pictures in the library, a film being one."""
+        return self.reader().page((), order="added", after=None, offset=0, limit=1).n
 
     def __bool__(self) -> bool:
         """Return True: a library without pictures is one too."""
@@ -280,9 +283,11 @@ class Library:
             self._store.close()
         if self._decoder is not None:
             self._decoder.close()
+        if self._film_reader is not None:
+            self._film_reader.close()
         if self._sounds is not None:
             self._sounds.close()
-        self._store = self._searcher = self._decoder = None
+        self._store = self._searcher = self._decoder = self._film_reader = None
 
     def sibling(self) -> Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
@@ -694,9 +699,12 @@ class Library:
 
         roots = absolute_roots(paths)
         with self.place.writer() as store:
-            forgotten = {file.image_id: file.path for root in roots for file in store.known_files(root)}
-            store.remove_images(sorted(forgotten))
-        for path in sorted(forgotten.values()):
+            known = {file.image_id: file.path for root in roots for file in store.known_files(root)}
+            forgotten = set(map(file_of, known.values()))
+            store.remove_images(sorted(image_id for image_id, path in known.items() if not is_frame(path)))
+            if store.as_folder is not None:
+                forgotten |= store.as_folder.films.remove(roots)
+        for path in sorted(forgotten):
             on_removed(os.fsdecode(path))
         return len(forgotten)
 
@@ -812,13 +820,13 @@ class Library:
                 image_id = int(picture)
             else:
                 path = as_path(picture, "picture")
-                image = store.image_at(os.path.abspath(path))
-                if image is None:
+                known = next(store.known_files(os.fsencode(os.path.abspath(path))), None)
+                if known is None or file_of(known.path) != os.fsencode(os.path.abspath(path)):
                     raise QueryError(
                         f"{quoted(os.fsdecode(os.path.abspath(path)))} is no picture of the library, and a caption "
                         "is of one; index it first, or correct the path"
                     )
-                image_id = image.image_id
+                image_id = known.image_id
             if text is None:
                 annotations.untype([image_id], Kind.CAPTION)
             else:
@@ -1579,6 +1587,15 @@ class Library:
             self._decoder = PictureDecoder(lambda: library._check())
         return self._decoder
 
+    def film_reader(self) -> FilmReader:
+        """Return what reads films for this library, in a process apart; closed with the library."""
+        if self._film_reader is None:
+            from mmsearch.processes.film_reader import FilmReader
+
+            library = weakref.proxy(self)
+            self._film_reader = FilmReader(lambda: library._check())
+        return self._film_reader
+
     def _search(self) -> Searcher:
         if self._searcher is None:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
@@ -1601,7 +1618,7 @@ def _pictures_below(store: LibraryStore, paths: PathLike | Iterable[PathLike]) -
 
     pictures: dict[int, str] = {}
     for root in absolute_roots(paths):
-        below = {file.image_id: os.fsdecode(file.path) for file in store.known_files(root)}
+        below = {file.image_id: os.fsdecode(file_of(file.path)) for file in store.known_files(root)}
         if not below:
             raise _not_there(root)
         pictures |= below

@@ -280,9 +280,21 @@ class Verification:
     is_mark: bool = False
 
 
+class FilmMoment(NamedTuple):
+    """Where in a film a picture is, in seconds from its start: it is the frame of `at`.
+
+    What is like the frame without a break lasts from `start` to `end`; `film_id` is the same for all frames of it.
+    """
+
+    film_id: int
+    at: float
+    start: float
+    end: float
+
+
 @dataclass(frozen=True)
 class ImageRecord:
-    """One picture of the library.
+    """One picture of the library, which may be a frame of a film: `path` is that of the film, `moment` says where.
 
     `row` is its position in the vector matrix, shared by equal vectors; -1 where the library has no encoder.
     """
@@ -296,6 +308,7 @@ class ImageRecord:
     height: int
     format: str
     taken_at: str | None
+    moment: FilmMoment | None = None
 
 
 class LibraryVectors(NamedTuple):
@@ -374,6 +387,8 @@ class Term:
         Relative to the other terms.
     box : four numbers or None
         The part of the picture that is meant: left, top, right and bottom; None for all.
+    at : float or None
+        Which moment of a film is meant, in seconds; None for a picture.
 
     Raises
     ------
@@ -383,17 +398,25 @@ class Term:
     Examples
     --------
     >>> Term("snow", weight=2), Term("/photos/cat.jpg", box=(0, 0, 64, 64)).label
-    (Term(value='snow', weight=2, box=None), '/photos/cat.jpg (0, 0, 64, 64)')
+    (Term(value='snow', weight=2, box=None, at=None), '/photos/cat.jpg (0, 0, 64, 64)')
     """
 
     value: str | int | PictureBytes
     weight: float = 1.0
     box: Box | None = None
+    at: float | None = None
 
-    def __init__(self, value: Example | str, weight: float = 1.0, box: Iterable[float] | None = None) -> None:
+    def __init__(
+        self,
+        value: Example | str,
+        weight: float = 1.0,
+        box: Iterable[float] | None = None,
+        at: float | None = None,
+    ) -> None:
         object.__setattr__(self, "value", _term_value(value, "the value of a term", f"a text, or {_PICTURE}"))
         object.__setattr__(self, "weight", as_number(weight, "the weight of a term"))
         object.__setattr__(self, "box", None if box is None else _box(box))
+        object.__setattr__(self, "at", None if at is None else as_number(at, "the moment of a film"))
 
     @property
     def label(self) -> str:
@@ -402,6 +425,8 @@ class Term:
             label = self.value.name
         else:
             label = f"picture {self.value}" if isinstance(self.value, int) else self.value
+        if self.at is not None:
+            label += f" at {clock_text(self.at)}"
         return label if self.box is None else f"{label} {self.box}"
 
 
@@ -732,6 +757,57 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class OtherMoment:
+    """Another moment of a film that was found: the picture of it, when it is, and its score."""
+
+    image_id: int
+    at: float
+    score: float
+
+
+@dataclass(frozen=True)
+class FilmHit:
+    """A film that was found: how long it is in seconds, None if that is not known, and its best moment.
+
+    That is the frame of `at`, which stands for what is from `start` to `end`. `n_frames` are kept of the film;
+    `others` are further ones that pass the filters, best first, at most 12.
+    """
+
+    seconds: float | None
+    at: float
+    start: float
+    end: float
+    n_frames: int
+    others: tuple[OtherMoment, ...] = ()
+
+    def words(self) -> str:
+        """Return where in the film the moment is, for people.
+
+        Examples
+        --------
+        >>> FilmHit(300.0, 72.48, 70.0, 75.0, 40, (OtherMoment(7, 3.0, 0.2),)).words()
+        'at 1:12.5 of 5:00, also 0:03'
+        """
+        whole = "" if self.seconds is None else f" of {clock_text(self.seconds)}"
+        also = ", ".join(clock_text(other.at) for other in self.others[:4])
+        return f"at {clock_text(self.at)}{whole}" + (f", also {also}" if also else "")
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time in a film as players show it, with a tenth where that says something.
+
+    >>> clock_text(3), clock_text(72.48), clock_text(3725.04)
+    ('0:03', '1:12.5', '1:02:05')
+    """
+    tenths = round(10 * seconds)
+    minutes, rest = divmod(tenths, 600)
+    whole, tenth = divmod(rest, 10)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+    return shown + (f".{tenth}" if tenth else "")
+
+
+@dataclass(frozen=True)
 class Hit:
     """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
 
@@ -745,7 +821,8 @@ class Hit:
     `texts` are those in which words of the query stand. In a library with parts of pictures, the score by pixels is
     that of the whole, raised where a part is nearer: `part` is the nearest one then.
 
-    `folded` has the other pictures that the hit stands for, such as its copies; None if there are none.
+    `folded` has the other pictures that the hit stands for, such as its copies; None if there are none. `film` is
+    there where the hit is a film, by its best moment.
     """
 
     rank: int
@@ -765,6 +842,7 @@ class Hit:
     texts: tuple[MatchedText, ...] = ()
     part: MatchedPart | None = None
     folded: Folded | None = None
+    film: FilmHit | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -786,6 +864,7 @@ class Hit:
             [f"verified: {self.local.n_inliers} places agree"] if self.local and self.local.is_verified else []
         )
         part = [f"by its part: {place_text(self.part.box)}"] if self.part else []
+        part += [self.film.words()] if self.film else []
         missing = ["the file is not there any more"] if self.is_missing else []
         folded = [] if self.folded is None else [self.folded.words()]
         return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *part, *folded, *missing)
@@ -1128,12 +1207,59 @@ class IngestDetails(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class FilmsReport:
+    """What a run of `index` did in films: as in pictures, how many frames it kept, and of how many seconds.
+
+    Of `n_incomplete` only a part could be read; `status` names them.
+    """
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    gone: int = 0
+    unchanged: int = 0
+    known_bad: int = 0
+    n_frames: int = 0
+    seconds_of_film: float = 0.0
+    n_incomplete: int = 0
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film of a library: where it is, how long in seconds, how many frames are kept, and what is wrong with it.
+
+    `seconds` is None where that is not known; `hdr` is `PQ` or `HLG` of a film whose colours are those of HDR,
+    which are shown as they are; `problem` is empty if nothing is wrong. A film that is not whole is read on by the
+    next run.
+    """
+
+    film_id: int
+    path: str
+    seconds: float | None
+    n_frames: int
+    hdr: str
+    is_whole: bool
+    problem: str
+
+
+@dataclass(frozen=True)
+class FilmsFacts:
+    """The films of a library: how many, how long, how many frames of them are kept, and what is wrong with some."""
+
+    n_films: int
+    seconds_of_film: float
+    n_frames: int
+    incomplete: tuple[Film, ...] = ()
+    n_hdr: int = 0
+
+
+@dataclass(frozen=True)
 class IngestReport:
     """What one run of `index`, `load`, `export` or `embed` did, in pictures.
 
     `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before,
     `re_embedded` those that have vectors of another encoder now, and `notices` are sentences on what is worth
-    knowing besides: files passed over, folders that are not there.
+    knowing besides: files passed over, folders that are not there. `films` counts films, None if there are none.
     """
 
     new: int = 0
@@ -1149,6 +1275,7 @@ class IngestReport:
     dry_run: bool = False
     notices: tuple[str, ...] = ()
     details: IngestDetails = field(default_factory=lambda: IngestDetails())
+    films: FilmsReport | None = None
 
 
 Evidence: TypeAlias = Literal["bytes", "signature", "pixels", "local", "vectors"]
@@ -1510,7 +1637,8 @@ class LibraryStatus:
     that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
     together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
     fp32; `views` is how often a picture is looked at, and `parts` and `faces` are those that pictures have besides;
-    `sounds` are the recordings; `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
+    `sounds` are the recordings, and `films` the films, whose frames are no `n_images`; `exclude` are the patterns
+    of what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -1541,6 +1669,7 @@ class LibraryStatus:
     parts: PartsFacts | None = None
     faces: FacesFacts | None = None
     sounds: SoundsFacts | None = None
+    films: FilmsFacts | None = None
 
 
 FaultCode = Literal[

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mmsearch.annotations.names import outermost_root
 from mmsearch.annotations.xmp_sidecar import BEGIN, xmp_sidecar
 from mmsearch.errors import OutputError, write_errors
+from mmsearch.frames import is_frame
 from mmsearch.output import Kind, OutputFile
 from mmsearch.records import SidecarsReport
 from mmsearch.store.documents import FACE
@@ -45,6 +46,9 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
     """
     ids = store.annotations.typed_images()
     paths = {image.image_id: Path(image.path) for image in store.images_of_ids(ids)}
+    ids = [*{path: image_id for image_id, path in reversed(paths.items())}.values()]  # of a film one frame
+    paths = {image_id: paths[image_id] for image_id in sorted(ids)}
+    ids = list(paths)
     places, library = _places(store, out, paths), str(store.setting("library"))
     for start in range(0, len(ids), _TOGETHER):
         for image_id, texts in store.annotations.of(ids[start : start + _TOGETHER]).items():
@@ -96,6 +100,8 @@ def _of_pictures(store: Store, out: Path, library: str) -> Iterator[Path]:
                 picture = os.fsencode(file.relative_to(out))[: -len(_SUFFIX)]
                 named[picture.rpartition(b"/")[2]].append((b"/" + picture, file))
     for known in store.known_files(b"/") if named else ():
+        if is_frame(known.path):
+            continue
         candidates = named.get(known.path.rpartition(b"/")[2], [])
         for candidate in [each for each in candidates if known.path.endswith(each[0])]:
             candidates.remove(candidate)

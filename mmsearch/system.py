@@ -132,6 +132,18 @@ def limit_memory(n_bytes: int) -> None:
         return
 
 
+def memory_left() -> int | None:
+    """Return how many more bytes this process may take, or None where there is no limit or nothing says it."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    except (ImportError, OSError, ValueError):
+        return None
+    in_use = memory_in_use()
+    return None if limit == resource.RLIM_INFINITY or in_use is None else max(0, limit - in_use)
+
+
 def path_through(handle: int, path: Path) -> Path:
     """Return a path that leads through the descriptor of a file or folder, whatever lies under its name by now.
 

@@ -250,6 +250,22 @@ def parted(indexed_once, cache, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def filmed_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
+    """A folder with films, as from `filmed_library`; it stays as it is."""
+    from tests.films import filmed_library
+
+    return filmed_library(tmp_path_factory.mktemp("filmed") / "once", checkpoint, cache)
+
+
+@pytest.fixture
+def filmed(filmed_once, tmp_path) -> Path:
+    """A copy of the folder with films, and of its library."""
+    from tests.films import copy_filmed
+
+    return copy_filmed(filmed_once, tmp_path / "filmed")
+
+
 def copy_library(library: Path, target: Path, folder: Path, copies: Path) -> None:
     """Copy a library of one folder, and list its pictures where copies of them are.
 

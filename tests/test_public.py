@@ -23,6 +23,7 @@ REASONS = {
     "Library.classify": ENCODER,
     "Library.decoder": "starts a process",
     "Library.export": ENCODER,
+    "Library.film_reader": "starts a process",
     "Library.index": ENCODER,
     "Library.installed_encoder": ENCODER,
     "Library.interruptible": "is about what takes long",

@@ -21,7 +21,7 @@ from typer._completion_classes import BashComplete, FishComplete, ZshComplete
 
 from mmsearch.cli.configuration import CACHE_VARIABLE, configuration, default_library
 from mmsearch.errors import QueryError
-from mmsearch.predicates.values import FIELDS, HAD, OPERATORS, ORIENTATIONS, understood
+from mmsearch.predicates.values import FIELDS, HAD, KINDS, OPERATORS, ORIENTATIONS, understood
 
 PROGRAM, VARIABLE = "mmsearch", "_MMSEARCH_COMPLETE"
 """What the program is called, and what is set in its environment where the shell asks what to offer."""
@@ -30,7 +30,10 @@ MODELS = (
     "cnn:rmac", "cnn:gem+middle", "cnn:rmac+middle", "cnn:windows",
 )  # fmt: skip
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "MPO")
-_EXAMPLES = {"orientation": ORIENTATIONS[0], "has": HAD[0], "near": "0,0,1"}  # of fields that take no text
+_CHOICES = {"orientation": ORIENTATIONS, "has": HAD, "kind": KINDS}
+_EXAMPLES: dict[str, object] = {  # of fields that take no text
+    **{field: choices[0] for field, choices in _CHOICES.items()}, "near": "0,0,1", "duration": 0, "at": 0,
+}  # fmt: skip
 TEMPLATES = ("names", "default", "simple", "openai")
 _MAX_SPEC_BYTES = 1 << 20
 _COMPARISON = re.compile(r"(?:.*(?:\b(?:and|or|not)\s+|\())?([a-z]*)(\s*)([!<>=~]*)(\s*)(.*)", re.DOTALL)
@@ -94,8 +97,8 @@ def _values(ctx: typer.Context, field: str, begun: str) -> Iterable[str]:
     """Return values of a field; a label comes with its set where a slash was typed."""
     if field == "format":
         return FORMATS if begun.isupper() else map(str.lower, FORMATS)
-    if field in ("orientation", "has"):
-        return ORIENTATIONS if field == "orientation" else HAD
+    if field in _CHOICES:
+        return _CHOICES[field]
     if field in ("tag", "person", "place"):
         return _said(ctx, field)
     if field != "label":

@@ -21,7 +21,7 @@ _EXAMPLES = {
         mmsearch search "a cat" -k 3
         mmsearch search "2:a beach" -i ~/photos/cat.jpg --not people
         mmsearch search "a cake" --where "taken >= 2023-05 and width > 800"
-        mmsearch search "a cake" --html cakes.html --open
+        mmsearch search -i ~/party.mp4 --at 1:12.5 --html alike.html --open
     """,
     "classify": """
         mmsearch classify ~/photos/cat.jpg --labels "cat,dog,a red car"

@@ -28,7 +28,7 @@ from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
-    from mmsearch.records import IngestReport
+    from mmsearch.records import FilmsReport, IngestReport
     from mmsearch.store.indexes import GraphSettings
 
 _NAMED = 20  # bad pictures named one by one on the terminal
@@ -222,6 +222,7 @@ def _go_on(opened: Library, places: Sequence[str | bytes], options: dict[str, An
     from mmsearch.errors import QueryError
     from mmsearch.ingest.plan import absolute_roots
     from mmsearch.ingest.watch import changes_below
+    from mmsearch.records import FilmsReport
 
     say("watching for changes; Ctrl-C ends it")
     for _ in changes_below(absolute_roots(places)):
@@ -230,7 +231,9 @@ def _go_on(opened: Library, places: Sequence[str | bytes], options: dict[str, An
         except QueryError as error:  # in a file of patterns, as one is that is being written
             say(f"{error}; the library stays as it is until something changes")
             continue
-        if report.bad or report.new or report.changed or report.moved or report.gone:
+        films = report.films or FilmsReport()
+        counts = (films.new, films.changed, films.moved, films.gone, films.n_frames)
+        if report.bad or report.new or report.changed or report.moved or report.gone or any(counts):
             show_report(report, f"library: {opened.address}", wanted)
 
 
@@ -286,11 +289,9 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
         columns = ("new", "changed", "moved", "gone", "unchanged", "known_bad", "seconds")
         bad_records = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else None
         write_answer(asdict(report), columns, wanted, records=bad_records)
-    say(_summary(report))
-    for bad in report.bad[:_NAMED]:
-        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
-    if len(report.bad) > _NAMED:
-        say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
+    for sentence in _summaries(report):
+        say(sentence)
+    _name_bad(report)
     for notice in report.notices:
         say(notice)
     if agreement := report.details.get("agreement"):
@@ -309,6 +310,31 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
             say(sentence.format("1 picture" if n == 1 else f"{n} pictures"))
     if not report.dry_run:
         say(place)
+
+
+def _name_bad(report: IngestReport) -> None:
+    for bad in report.bad[:_NAMED]:
+        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
+    if len(report.bad) > _NAMED:
+        say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
+
+
+def _films_text(films: FilmsReport) -> str:
+    from mmsearch.records import clock_text
+
+    counts = {name: getattr(films, name) for name in ("new", "changed", "moved", "gone", "unchanged")}
+    said = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    read = (
+        f"; {films.n_frames} moments kept of {clock_text(round(films.seconds_of_film))}" if films.n_frames else ""
+    )
+    known_bad = f" ({films.known_bad} known to be bad)" if films.known_bad else ""
+    incomplete = f"; {films.n_incomplete} not whole, `mmsearch status` says more" if films.n_incomplete else ""
+    return f"films: {said or 'none'}{known_bad}{read}{incomplete}"
+
+
+def _summaries(report: IngestReport) -> list[str]:
+    """Return what a run did in pictures, and in films if there are any."""
+    return [_summary(report), *([] if report.films is None else [_films_text(report.films)])]
 
 
 def _summary(report: IngestReport) -> str:

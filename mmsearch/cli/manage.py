@@ -17,7 +17,7 @@ from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_t
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from mmsearch.records import FacesFacts, LibraryStatus, PartsFacts, PlanFields, SoundsFacts
+    from mmsearch.records import FacesFacts, FilmsFacts, LibraryStatus, PartsFacts, PlanFields, SoundsFacts
 
 
 def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -40,6 +40,7 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         *_search_rows(report),
         *_local_rows(report),
         *([["faces", _faces_text(report.faces)]] if report.faces else []),
+        *([["films", _films_text(report.films)]] if report.films else []),
         *([["recordings", _sounds_text(report.sounds)]] if report.sounds else []),
         *(["labels", labels_text(known)] for known in report.labels),
         _query_row(report),
@@ -63,6 +64,8 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         say(unread_words_text(report.n_unread_words))
     for bad in report.bad:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
+    for film in report.films.incomplete if report.films else ():
+        say(f"  {quoted(film.path)}: {film.problem or 'not read to its end yet; `mmsearch index` goes on with it'}")
 
 
 def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
@@ -85,6 +88,12 @@ def _parts_text(parts: PartsFacts) -> str:
 def _faces_text(faces: FacesFacts) -> str:
     too_small = f", and {faces.n_too_small} that are too small" if faces.n_too_small else ""
     return f"{faces.n_faces} in {faces.n_images} pictures{too_small}; `mmsearch people list` shows whose"
+
+
+def _films_text(films: FilmsFacts) -> str:
+    hdr = f", {films.n_hdr} of them in HDR colours, which are shown as they are" if films.n_hdr else ""
+    incomplete = f"; {len(films.incomplete)} not whole" if films.incomplete else ""
+    return f"{films.n_films}, {films.seconds_of_film / 3600:.1f} h, {films.n_frames} moments{hdr}{incomplete}"
 
 
 def _sounds_text(sounds: SoundsFacts) -> str:

@@ -17,6 +17,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "": ("Working", ""),  # between two others, such as while a model is exported
     "scan": ("Scanning", "files"),
     "embed": ("Indexing", "pictures"),
+    "films": ("Watching films", "seconds"),
     "annotate": ("Reading captions and tags", "pictures"),
     "sign": ("Reading pictures for copies", "pictures"),
     "parts": ("Looking at parts", "pictures"),

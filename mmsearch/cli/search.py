@@ -28,17 +28,27 @@ if TYPE_CHECKING:
     from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "id", "width", "height", "taken_at")
-# Those of a tsv that stand inside `local`, `parts`, `texts` and `folded` elsewhere; last, so that places stay.
+# Those of a tsv that stand inside `local`, `parts`, `texts`, `folded` and `film` elsewhere; last: places stay.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
 _JOINED_COLUMNS = ("pixels", "words", "captions", "text")
 _STANDARD_INPUT = "-"  # as the name of an example picture
 _FOLDED_COLUMNS = ("n_same_file", "n_same_picture", "n_look_alike")
-_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance", *_JOINED_COLUMNS, *_FOLDED_COLUMNS)
+_FILM_COLUMNS = ("at", "start", "end", "seconds")
+_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance", *_JOINED_COLUMNS, *_FOLDED_COLUMNS, *_FILM_COLUMNS)
 
 
 ImagesOption = Annotated[
     list[str] | None,
     typer.Option("-i", "--image", metavar="IMAGE", help="Example picture, - for standard input; repeatable."),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="The moment of the film that is given with -i: seconds, or as in 1:12.5 or 1:02:05.",
+        show_default=False,
+    ),
 ]
 ExcludedOption = Annotated[
     list[str] | None, typer.Option("--not", metavar="TEXT", help="What it should not show; repeatable.")
@@ -52,7 +62,8 @@ WhereOption = Annotated[
         help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
         "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
         "Fields: path folder name taken width height orientation size format label tag caption person place camera "
-        "lens near has; operators: = != < <= > >= and ~ (glob). An orientation is landscape, portrait or square; "
+        "lens near has kind duration at; operators: = != < <= > >= and ~ (glob). An orientation is landscape, "
+        "portrait or square; a kind is picture or film; duration and at are times in films, such as 90 or 1:30; "
         "near is LATITUDE,LONGITUDE,KM; has is tag, caption, person, place, position or words. A "
         "folder or path may begin with ~, your home folder. A label is one of `mmsearch labels`, as in 'label = "
         "dog' or, of one set, 'label = animals/dog'. Where there are several, a value in double quotes may hold "
@@ -142,6 +153,7 @@ LinkOption = Annotated[Path | None, typer.Option("--link-to", metavar="DIR", hel
 def search(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What the picture shows.")] = None,
     images: ImagesOption = None,
+    at: AtOption = None,
     excluded: ExcludedOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
     where: WhereOption = None,
@@ -180,6 +192,8 @@ def search(
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
+    if at is not None:
+        query = _at_moment(query, at)
     options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words, collapse)
     answer = _Answer(chosen(output), html, is_forced, is_opened, copy_to, link_to)
     if _search(library, given, query, options, answer):
@@ -353,6 +367,34 @@ class _Given:
         )
 
 
+def _at_moment(query: Query, at: str) -> Query:
+    """Return a query with the moment of the one film among its examples."""
+    from mmsearch.images.kinds import FILM, unread_kind_of_name
+    from mmsearch.predicates import seconds_of
+    from mmsearch.query.encode import as_term
+    from mmsearch.records import Term
+
+    try:
+        seconds = seconds_of(at)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{at!r} is no time; expected seconds, or a time such as 1:12.5", param_hint="--at"
+        ) from error
+    terms = [as_term(image) for image in query.images]
+    films = [
+        place
+        for place, term in enumerate(terms)
+        if isinstance(term.value, str) and unread_kind_of_name(os.fsencode(term.value)) == FILM
+    ]
+    if len(films) != 1:
+        raise typer.BadParameter(
+            f"a moment is of one film, and {len(films)} are given; expected one with -i", param_hint="--at"
+        )
+    film = terms[films[0]]
+    terms[films[0]] = Term(film.value, film.weight, film.box, seconds)
+    return replace(query, images=(*terms,))
+
+
 def _with_contents(images: Sequence[Term]) -> list[Term]:
     """Return example pictures, the one that is named - with what standard input holds."""
     if sum(image.value == _STANDARD_INPUT for image in images) > 1:
@@ -384,7 +426,8 @@ def _with_inner_columns(hit: FoundPicture) -> Row:
     if "parts" in hit:
         of_texts = {**hit["parts"], "text": next((text["text"] for text in hit["texts"]), None)}
     counts = {name: value for name, value in hit.get("folded", {}).items() if name in _FOLDED_COLUMNS}
-    return {**hit, **of_local, **of_texts, **counts}
+    of_film = {name: value for name, value in hit.get("film", {}).items() if name in _FILM_COLUMNS}
+    return {**hit, **of_local, **of_texts, **counts, **of_film}
 
 
 def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchResult) -> None:
@@ -418,6 +461,8 @@ def _print(result: SearchResult, *, explain: bool) -> None:
     columns += [("part", False)] if is_by_part else []
     is_any_folded = any(hit.folded for hit in result.hits)
     columns += [("copies", False)] if is_any_folded else []
+    is_any_film = any(hit.film for hit in result.hits)
+    columns += [("film", False)] if is_any_film else []
     is_any_missing = any(hit.is_missing for hit in result.hits)
     columns += [("file", False)] if is_any_missing else []
     rows = [
@@ -430,6 +475,7 @@ def _print(result: SearchResult, *, explain: bool) -> None:
             *(_joined_cells(hit) if is_joined else ()),
             *([_part_cell(hit)] if is_by_part else ()),
             *(["" if hit.folded is None else hit.folded.words()] if is_any_folded else ()),
+            *(["" if hit.film is None else hit.film.words()] if is_any_film else ()),
             *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
             hit.path,
         ]

@@ -25,7 +25,8 @@ from mmsearch.duplicates.moments import moments
 from mmsearch.duplicates.same_picture import Compared, same_pictures
 from mmsearch.duplicates.verdicts import FINE_SIDE
 from mmsearch.errors import LibraryError
-from mmsearch.ingest.plan import absolute_roots, is_below
+from mmsearch.images.find import is_below
+from mmsearch.ingest.plan import absolute_roots
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import Job
 from mmsearch.local.extractors import DEFAULT

@@ -182,15 +182,15 @@ class PeopleGallery:
 
     def _faces_in(self, term: Term) -> tuple[NDArray[Any], int, list[int]]:
         """Return the faces in a picture, how many more are too small, and which pictures of the library it is."""
-        source, name = read_example(self._store, term)
+        source, name, box, _ = read_example(self._store, term)
         itself = []
-        if term.box is None:
+        if box is None:
             digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash
             itself = [picture.image_id for picture in self._terms.stored_as(term, digest)]
             if itself and (kept := self._store.faces.of_picture(itself[0])) is not None:
                 return *kept, itself
         with named(name):
-            packed = self._decoder().faces(source, box=term.box, limits=limits_of(self._store, term))
+            packed = self._decoder().faces(source, box=box, limits=limits_of(self._store, term))
         return *unpacked_faces(packed), itself
 
     def _as_face(self, box: RelativeBox, guess: FaceGuess, cosines: Matrix) -> IdentifiedFace:

@@ -68,11 +68,11 @@ def _exif_values(exif: Image.Exif) -> list[object]:
 
 
 def _first_date(values: Iterable[object]) -> str | None:
-    return next((taken for value in values if (taken := _iso(value)) is not None), None)
+    return next((taken for value in values if (taken := iso_date(value)) is not None), None)
 
 
-def _iso(value: object) -> str | None:
-    """Return a date as cameras and editors write it in ISO 8601, or None if it is none.
+def iso_date(value: object) -> str | None:
+    """Return a date as cameras and editors write it in ISO 8601, as precise as it is, or None if it is none.
 
     A photograph is not older than 1826. The other end is fixed too: by a clock, the same file would have
     another date tomorrow, or none on a computer whose clock is wrong.

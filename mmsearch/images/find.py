@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.errors import PictureError
+from mmsearch.frames import file_of
 from mmsearch.images.ignore import IGNORE_FILE, Exclusions
 from mmsearch.images.kinds import (
     EXCLUDED,
+    FILM,
     is_left_out,
     is_named_like_a_bundle,
     is_named_like_a_picture,
@@ -73,8 +75,9 @@ def find_files(
 ) -> Iterator[Found]:
     """Yield the candidate pictures at or below the roots, each once, in sorted order, and what is passed over.
 
-    A root that is a file is a candidate whatever its name; inside folders the extension decides, and the first
-    bytes where it promises a picture that is not read: phones and exporters write JPEG under the name of HEIC.
+    A root that is a file is a candidate whatever its name, but for films; inside folders the extension decides, and
+    the first bytes where it promises a picture that is not read: phones and exporters write JPEG under the name of
+    HEIC.
     Hidden entries inside roots are passed over, links too unless `follow_links`. Folders of copies and refuse, such
     as `@eaDir` and `$RECYCLE.BIN`, are left out unless they are roots; so is what patterns leave out, those
     that are given or those of files `.mmsearchignore` at or below the roots.
@@ -128,6 +131,8 @@ class _Search:
             return
         if stat.S_ISDIR(status.st_mode):
             yield from self._walk(root)
+        elif self.is_named is None and unread_kind_of_name(root) == FILM and stat.S_ISREG(status.st_mode):
+            yield _by_its_bytes(root, status, FILM)
         else:
             yield _candidate(root, status)
 
@@ -208,6 +213,25 @@ def is_in_bundle(path: bytes) -> bool:
             return True
         path = parent
     return False
+
+
+def is_below(path: bytes, places: Collection[bytes]) -> bool:
+    """Return whether a path is one of the places, or lies below one; best asked of a set.
+
+    The frames of a film lie at its path.
+    """
+    return nearest_above(path, places) is not None
+
+
+def nearest_above(path: bytes, places: Collection[bytes]) -> bytes | None:
+    """Return the place that a path is, or the nearest one that it lies below; best asked of a set."""
+    path = file_of(path)
+    while path not in places:
+        parent = os.path.dirname(path)
+        if parent == path:
+            return None
+        path = parent
+    return path
 
 
 def _by_its_bytes(path: bytes, status: os.stat_result, kind: str) -> Found:

@@ -12,8 +12,18 @@ from mmsearch.errors import PictureError
 HEAD_BYTES = 1 << 16  # so much of a file says what it is
 EXCLUDED = "excluded"
 """Kind of a picture, film or folder that is left out by a pattern."""
+FILM = "film"
 READ_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 FORMATS = (*READ_KINDS, "HEIF", "MPO")  # as the catalog has them: HEIC is HEIF, JPEGs of several pictures are MPO
+FILM_FORMATS = (
+    "MP4", "MOV", "MATROSKA", "WEBM", "AVI", "3GP", "3G2", "MPEG", "MPEGTS", "FLV", "WMV", "OGG", "REALMEDIA",
+    "FILM",
+)  # fmt: skip
+"""Those of films; `FILM` is any other."""
+_EXTENSIONS_OF_FILMS = {
+    "MKV": "MATROSKA", "MPG": "MPEG", "VOB": "MPEG", "TS": "MPEGTS", "MTS": "MPEGTS", "M2TS": "MPEGTS",
+    "ASF": "WMV", "OGV": "OGG", "M4V": "MP4", "RMVB": "REALMEDIA",
+}  # fmt: skip
 _EXTENSIONS_OF_FORMATS = {
     "JPEG": b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp",
     "MPO": b".mpo",
@@ -29,7 +39,7 @@ _EXTENSIONS_OF_KINDS = {
     "HEIC": b".heic .heif .heics .heifs .hif",
     "RAW": b".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef "
            b".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
-    "film": b".3g2 .3gp .asf .avi .divx .flv .insv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .rmvb .vob "
+    FILM: b".3g2 .3gp .asf .avi .divx .flv .insv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .rmvb .vob "
             b".webm .wmv",
     "JPEG XL": b".jxl",
     "JPEG 2000": b".j2c .j2k .jp2 .jpc .jpf .jpm .jpx",
@@ -94,8 +104,10 @@ def format_called(word: str) -> str | None:
     >>> format_called("jpg"), format_called(".HEIC"), format_called("psd")
     ('JPEG', 'HEIF', None)
     """
-    if word.upper() in FORMATS:
-        return word.upper()
+    name = word.upper().removeprefix(".")
+    name = _EXTENSIONS_OF_FILMS.get(name, name)
+    if name in (*FORMATS, *FILM_FORMATS):
+        return name
     extension = b"." + word.lower().removeprefix(".").encode("utf-8", "replace")
     named = {**_EXTENSIONS_OF_FORMATS, "HEIF": _EXTENSIONS_OF_KINDS["HEIC"]}
     return next((name for name, extensions in named.items() if extension in extensions.split()), None)
@@ -187,7 +199,9 @@ def is_read(kind: str | None) -> bool:
 
 def is_picture_despite_name(kind: str, head: bytes) -> bool:
     """Return whether a file is a picture that is read, though its name promises this kind, which is not."""
-    real = None if kind == "film" else kind_of_bytes(head)
+    real = kind_of_bytes(head)
+    if kind == FILM and head[4:8] == b"ftyp":
+        return False  # brands of pictures are in films, too
     return is_read(real) and (kind, real) != ("RAW", "TIFF")  # most RAW formats start like a TIFF
 
 
@@ -246,13 +260,20 @@ def passed_over_text(counts: Mapping[str, int]) -> str:
     '30 RAW, 12 films not read; left out: 3 folders @eaDir'
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    missing = {"HEIC": ("", "", "pillow-heif")}
+    if find_spec("av") is None:
+        missing[FILM] = " not read", "s not read", "'mmsearch[media]'"
     folders = [f"{n} folder{'s' * (n > 1)} {kind}" for kind, n in ordered if is_left_out(os.fsencode(kind))]
     files = [
-        f"{n} {kind}{'s' * (kind == 'film' and n > 1)}"
+        f"{n} {kind}{'s' * (kind == FILM and n > 1)}"
         for kind, n in ordered
-        if kind in _EXTENSIONS_OF_KINDS and kind != "HEIC"
+        if kind in _EXTENSIONS_OF_KINDS and kind not in missing
     ]
-    parts = [f"{counts['HEIC']} HEIC: pip install pillow-heif"] if "HEIC" in counts else []
+    parts = [
+        f"{counts[kind]} {kind}{said if counts[kind] == 1 else many}: pip install {package}"
+        for kind, (said, many, package) in missing.items()
+        if kind in counts
+    ]
     parts += [", ".join(files) + " not read"] if files else []
     parts += ["left out: " + ", ".join(folders)] if folders else []
     parts += [f"{counts[EXCLUDED]} excluded by patterns"] if EXCLUDED in counts else []

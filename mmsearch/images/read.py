@@ -14,6 +14,7 @@ from mmsearch.images.kinds import HEAD_BYTES, check_kind
 MAX_FILE_BYTES = 1 << 30
 CHANGED = "the file is not what was indexed any more; index its folder again"
 _BLOCK = 1 << 20
+_END = 1 << 16
 
 
 def read_file(path: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_result]:
@@ -86,6 +87,27 @@ def file_digest_of(handle: int, before: os.stat_result, *, on_block: Callable[[]
     return digest.digest()
 
 
+def ends_of(path: bytes) -> bytes:
+    """Return the SHA-256 of the first and the last 64 KiB of a regular file, and of its size: 32 bytes.
+
+    It tells in no time whether a large file is another than it was, unless somebody means to hide that.
+
+    Raises
+    ------
+    PictureError
+        `not_a_file`, `permission`, `vanished` or `unreadable`.
+    """
+    with open_regular(path) as (handle, status):
+        return ends_of_open(handle, status.st_size)
+
+
+def ends_of_open(handle: int, size: int) -> bytes:
+    """Return the same of an open regular file of so many bytes."""
+    head = os.pread(handle, _END, 0)
+    tail = os.pread(handle, _END, max(0, size - _END))
+    return sha256(b"%d:" % size + head + tail).digest()
+
+
 def first_bytes(path: bytes, n_bytes: int = 512) -> bytes:
     """Return the first bytes of a regular file; the default is enough to say what it is.
 
@@ -131,7 +153,7 @@ def _check_head(handle: int, before: os.stat_result) -> None:
     try:
         check_kind(head)
     except PictureError:
-        _unchanged(handle, before, before.st_size)
+        require_unchanged(handle, before)
         raise
 
 
@@ -149,6 +171,11 @@ def _blocks(handle: int, size: int, *, block_bytes: int) -> Iterator[bytes]:
     while remaining > 0 and (block := os.read(handle, min(remaining, block_bytes))):
         yield block
         remaining -= len(block)
+
+
+def require_unchanged(handle: int, before: os.stat_result) -> None:
+    """Raise PictureError `changed` if an open file is another than when it had this status."""
+    _unchanged(handle, before, before.st_size)
 
 
 def _unchanged(handle: int, before: os.stat_result, n_read: int) -> os.stat_result:

@@ -8,7 +8,7 @@ again in double precision: the answer is the same bits whatever block, batch or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -133,11 +133,25 @@ class ExactIndex:
         """Return the cosines (n,) of one query (dim,) to rows: what every search gives for them."""
         return stored_cosines(query, self._matrix[rows])
 
-    def rough_scores(self, query: Matrix) -> Matrix:
-        """Return the cosines float32 (n_rows,) of a query (dim,), off by `MARGIN` at most; -inf of dead rows."""
-        scores: Matrix = self._scan(query[None], range(len(self._matrix)))[0]
-        scores[self._hidden] = -np.inf
-        return scores
+    def rough_scores(self, query: Matrix, among: Rows | None = None) -> Matrix:
+        """Return the cosines float32 (n_rows,) of a query (dim,), off by `MARGIN` at most; -inf of dead rows.
+
+        Where only some rows are scanned, which are sorted, those of all others are -inf, too.
+        """
+        return next(self.rough_scores_each(query[None], among))
+
+    def rough_scores_each(self, queries: Matrix, among: Rows | None = None) -> Iterator[Matrix]:
+        """Yield the `rough_scores` of each of several queries (n_queries, dim), which share scans."""
+        size = max(1, _CANDIDATES // max(1, len(self._matrix)))
+        for start in range(0, len(queries), size):
+            block = queries[start : start + size]
+            if among is None:
+                scores: Matrix = self._scan(block, range(len(self._matrix)))
+            else:
+                scores = np.full((len(block), len(self._matrix)), -np.inf, dtype=np.float32)
+                scores[:, among] = self._scan(block, among)
+            scores[:, self._hidden] = -np.inf
+            yield from scores
 
     @property
     def _hidden(self) -> Rows:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mmsearch.ingest.plan import is_below
+from mmsearch.frames import file_of
+from mmsearch.images.find import is_below
+from mmsearch.ingest.frames import outcomes_of
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import Job
 from mmsearch.store.base import OnProgress
+from mmsearch.store.films import LibraryFilms
 from mmsearch.system import is_gone
 
 
@@ -20,7 +23,7 @@ def paths_of_contents(pictures: Iterable[tuple[bytes, bytes]], roots: Sequence[b
     path_of: dict[bytes, bytes | None] = {}
     for path, content_hash in pictures:
         if (not places or is_below(path, places)) and path_of.get(content_hash) is None:
-            path_of[content_hash] = None if is_gone(path) else path
+            path_of[content_hash] = None if is_gone(file_of(path)) else path
     return path_of
 
 
@@ -51,6 +54,7 @@ def read_again(
     on_progress: OnProgress,
     stage: str,
     *,
+    films: LibraryFilms,
     take: Callable[[Embedded, bytes], bytes | None],
     keep: Callable[[Mapping[bytes, bytes]], object],
     together: int,
@@ -68,6 +72,8 @@ def read_again(
     on_progress : callable
         Given (`stage`, files read, files to be read).
     stage : str
+    films : LibraryFilms
+        Those of the library, whose frames may be among the files.
     take : callable
         Given what became of a file, and the hash of the contents it had, returns what is kept of it, or None.
     keep : callable
@@ -84,7 +90,7 @@ def read_again(
     n_done = n_kept = 0
     on_progress(stage, 0, len(hash_of))
     with pool as workers:
-        for outcomes in workers.run(list(hash_of), job=lambda: job):
+        for outcomes in outcomes_of(list(hash_of), films, workers, job=lambda: job):
             for outcome in outcomes:
                 content_hash = hash_of[outcome.path]
                 made = take(outcome, content_hash)

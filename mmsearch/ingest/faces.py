@@ -101,7 +101,10 @@ def _look(store: Store, roots: Sequence[bytes], on_progress: OnProgress, notify:
 
     pool = WorkerPool.for_encoder(None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels())
     job = Job(embeds=False, faces=True)
-    n = read_again(pool, hash_of, job, on_progress, "faces", take=take, keep=store.faces.keep, together=_TOGETHER)
+    n = read_again(
+        pool, hash_of, job, on_progress, "faces", films=store.films, take=take, keep=store.faces.keep,
+        together=_TOGETHER,
+    )  # fmt: skip
     return FacesRun(n, (_problem_text(problems),) if problems else ())
 
 

@@ -90,8 +90,9 @@ def _made(
     )
     job = Job(parts=store.parts.most)
     n_made = read_again(
-        pool, hash_of, job, on_progress, "parts", take=take, keep=store.parts.keep, together=_TOGETHER
-    )
+        pool, hash_of, job, on_progress, "parts", films=store.films, take=take, keep=store.parts.keep,
+        together=_TOGETHER,
+    )  # fmt: skip
     return n_made, problems[-1]
 
 

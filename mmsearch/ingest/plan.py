@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.arguments import paths_of
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
+from mmsearch.frames import file_of, is_frame
 from mmsearch.images import (
     EXCLUDED,
     Found,
@@ -21,7 +22,10 @@ from mmsearch.images import (
     is_in_bundle,
     passed_over_text,
 )
+from mmsearch.images.find import is_below, nearest_above
+from mmsearch.images.kinds import FILM
 from mmsearch.ingest.beside import Beside
+from mmsearch.ingest.plan_films import FilmsPlan, plan_films, reads_films
 from mmsearch.names import shell_word
 from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
 from mmsearch.store.base import LibraryStore, OnProgress
@@ -37,6 +41,7 @@ from mmsearch.store.changes import (
     TouchedFile,
     read_before_text,
 )
+from mmsearch.store.films import LibraryFilms
 from mmsearch.system import is_gone
 
 _NAMED = 5  # folders named in an error
@@ -62,6 +67,8 @@ class Plan:
     n_read_before: int = 0  # of those unchanged, by an earlier version
     roots: Sequence[bytes] = ()
     beside: Beside | None = None  # the pictures; None for a library that keeps no annotations
+    films: FilmsPlan = field(default_factory=FilmsPlan)
+    films_of: LibraryFilms | None = None  # those whose frames are among to_embed, where another library has them
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
 
@@ -127,10 +134,15 @@ class _Known:
         self.store = store
         self.roots = set(store.roots()) if store else set()
         self.files: dict[bytes, KnownFile] = {}
+        self.frames: dict[bytes, KnownFile] = {}  # the first of each film, by its path
         self.bad: dict[bytes, KnownBad] = {}
         for root in roots if store else ():
             assert store is not None
-            self.files |= {file.path: file for file in store.known_files(root)}
+            for file in store.known_files(root):
+                if is_frame(file.path):
+                    self.frames.setdefault(file_of(file.path), file._replace(path=file_of(file.path)))
+                else:
+                    self.files[file.path] = file
             self.bad |= {bad.path: bad for bad in store.bad_files(root)}
         self.moved: set[int] = set()  # ids of pictures whose new place was found
         self._may_know: dict[int, bool] = {}  # by size
@@ -169,16 +181,22 @@ def absolute_roots(paths: PathLike | Iterable[PathLike], *, is_none_enough: bool
 
 
 def require_pictures(
-    entries: Iterable[Found], roots: Sequence[bytes], *, so: str = "so no library was made"
+    entries: Iterable[Found],
+    roots: Sequence[bytes],
+    *,
+    so: str = "so no library was made",
+    with_films: bool = False,
 ) -> None:
     """Raise LibraryNotFoundError, which ends with what follows, unless there is a picture to begin with.
 
-    `entries` are what is at or below the roots; no more of them is asked for than it takes.
+    `entries` are what is at or below the roots; no more of them is asked for than it takes. Films may be such.
     """
     passed_over: Counter[str] = Counter()
     reasons = []
     for entry in entries:
         if isinstance(entry, FoundFile):
+            return
+        if isinstance(entry, PassedOver) and with_films and entry.kind == FILM:
             return
         if isinstance(entry, Unreachable):
             reasons.append(f"{os.fsdecode(entry.path)}: {entry.message}")
@@ -246,12 +264,28 @@ def make_plan(
     plan.forgotten += [path for path in known.bad if path not in seen and not is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
-    excluded = {entry.path for entry in passed_over if entry.kind == EXCLUDED}
-    _name_empty_roots(known, plan, seen | excluded, gone)
+    films = [entry.path for entry in passed_over if entry.kind == FILM]
+    at_hand = seen.union(films, (entry.path for entry in passed_over if entry.kind == EXCLUDED))
+    _name_empty_roots(known, plan, at_hand, gone)
+    if reads_films(store):
+        _plan_films(store, plan, known.frames, films, at_hand, protected, options)
+        gone |= known.files.keys() & set(films)  # what was a picture there
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     if beside is not None:
         plan.to_annotate = _to_annotate(plan, known.files, seen, is_all=options.is_recheck)
     return plan
+
+
+def _plan_films(
+    store: LibraryStore | None, plan: Plan, known: Mapping[bytes, KnownFile], films: list[bytes],
+    at_hand: set[bytes], protected: set[bytes], options: ScanOptions,
+) -> None:  # fmt: skip
+    """Decide what becomes of the films below the roots; nothing of a root that has nothing left at all."""
+    del plan.passed_over[FILM]
+    empty = {root for root in plan.roots if not any(is_below(path, {root}) for path in at_hand)}
+    folder = None if store is None else store.as_folder
+    plan.films = plan_films(folder, plan.roots, films, protected | empty, is_recheck=options.is_recheck)
+    plan.films.to_annotate = _films_to_annotate(plan, known, films, is_all=options.is_recheck)
 
 
 def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOptions) -> bool:
@@ -280,6 +314,18 @@ def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes],
     others = (seen & known.keys()).difference(anew, (file.path for file in plan.to_embed))
     beside = plan.beside
     return anew + [path for path in sorted(others) if is_all or not (beside and beside.is_as_noted(known[path]))]
+
+
+def _films_to_annotate(
+    plan: Plan, known: Mapping[bytes, KnownFile], paths: Iterable[bytes], *, is_all: bool
+) -> list[bytes]:
+    """Return the films that stay, all or those whose annotations may be others by now."""
+    beside, films = plan.beside, plan.films
+    if beside is None:
+        return []
+    anew = {film.path for film in films.moved if film.path not in known}
+    others = (known.keys() & set(paths)) - films.changed
+    return sorted(anew.union(path for path in others if is_all or not beside.is_as_noted(known[path])))
 
 
 def _touched(image_id: int, file: FoundFile) -> TouchedFile:
@@ -337,11 +383,6 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
     return None
 
 
-def is_below(path: bytes, places: Collection[bytes]) -> bool:
-    """Return whether a path is one of the places, or lies below one; best asked of a set."""
-    return _nearest_above(path, places) is not None
-
-
 def _kept(passed_over: Sequence[PassedOver], known_roots: set[bytes], roots: Sequence[bytes]) -> set[bytes]:
     """Return the places that are not gone although this run passes them over.
 
@@ -351,17 +392,7 @@ def _kept(passed_over: Sequence[PassedOver], known_roots: set[bytes], roots: Seq
     unread = {entry.path for entry in passed_over if not entry.is_folder and entry.kind != EXCLUDED}
     left_out = {entry.path for entry in passed_over if entry.is_folder}
     places = left_out.union(roots)
-    return unread | {root for root in known_roots if _nearest_above(root, places) in left_out}
-
-
-def _nearest_above(path: bytes, places: Collection[bytes]) -> bytes | None:
-    """Return the place that a path is, or the nearest one that it lies below; best asked of a set."""
-    while path not in places:
-        parent = os.path.dirname(path)
-        if parent == path:
-            return None
-        path = parent
-    return path
+    return unread | {root for root in known_roots if nearest_above(root, places) in left_out}
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:
@@ -404,4 +435,5 @@ def dry_run(plan: Plan) -> IngestReport:
         known_bad=plan.n_known_bad,
         dry_run=True,
         notices=plan.all_notices(),
+        films=None if plan.films.is_empty else plan.films.report(),
     )

@@ -44,10 +44,14 @@ _Worker: TypeAlias = WorkerProcess[BatchRequest, Answer]
 
 
 class Loose(NamedTuple):
-    """A picture that is no file of its own: what it is called, and the bytes that a file of it would have."""
+    """A picture that is no file of its own: what it is called, and the bytes that a file of it would have.
+
+    `content_hash` is what tells its contents where that is not the sha256 of these bytes.
+    """
 
     path: bytes
     contents: bytes
+    content_hash: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,8 @@ class WorkerPool:
                     break
                 if isinstance(item, Loose):
                     batch.contents[item.path] = item.contents
+                    if item.content_hash is not None:
+                        batch.hashes[item.path] = item.content_hash
                     n_bytes += len(item.contents)
                 batch.paths.append(item.path if isinstance(item, Loose) else item)
         return batch if batch.paths else None
@@ -278,6 +284,8 @@ class WorkerPool:
         outcomes, at = [], len(payload) - n_local
         for path, facts in zip(batch.paths, results, strict=True):
             end = at + _n_bytes(facts)
+            if path in batch.hashes and "hash" in facts:
+                facts["hash"] = batch.hashes[path].hex()
             local = Packed.of(facts["local"], payload[at:end]) if "local" in facts else None
             outcome = Embedded(path, facts, None, local)
             outcomes.append(outcome if "code" in facts else replace(outcome, **next(made, {})))
@@ -338,7 +346,7 @@ class WorkerPool:
         is_killed = ending.code == "killed"
         alone = Batch(
             [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed,
-            {path: batch.contents[path]} if path in batch.contents else {},
+            {path: batch.contents[path]} if path in batch.contents else {}, batch.hashes,
         )  # fmt: skip
         if alone.tries < MAX_TRIES and alone.kills < MAX_KILLS:
             self._queue.append(alone)

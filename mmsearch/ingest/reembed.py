@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.arguments import FP32, USUAL, Device, Variant
 from mmsearch.errors import EncoderError, LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
+from mmsearch.frames import file_of, is_frame
 from mmsearch.images import FoundFile
 from mmsearch.ingest.labels import renewed
 from mmsearch.ingest.plan import Plan
@@ -107,7 +108,8 @@ def wanted_for(
     begun, measured, precision = pending_encoder(store.folder), {}, variant.precision or FP32
     if precision != FP32 and not _is_admitted(store, begun, installed, model, variant, notify):
         trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
-        pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
+        known = (file for file in store.known_files(_EVERYWHERE) if not is_frame(file.path))
+        pictures = (FoundFile(file.path, file.look) for file in known)
         measured["agreement"] = trial.agreement(model, precision, pictures, notify)
     return {**installed.settings_for(model, notify, variant), **measured}
 
@@ -237,7 +239,7 @@ def _plan(store: Store, fresh: Store, n_try: int) -> Plan | None:
         if n_copies.get(file.content_hash, 0) == n_try:
             files.append(FoundFile(file.path, file.look))
         n_copies[file.content_hash] = n_copies.get(file.content_hash, 0) + 1
-    return Plan(to_embed=files) if files else None
+    return Plan(to_embed=files, films_of=store.films) if files else None
 
 
 def _missing(store: Store, fresh: Store) -> Iterator[KnownFile]:
@@ -255,8 +257,9 @@ def _require_all(store: Store, fresh: Store, model: str) -> None:
         return
     reasons = {os.fsencode(bad.path): bad.message for bad in fresh.bad_pictures()}
     named = [
-        f"{quoted(os.fsdecode(file.path))} ({reasons.get(file.path, 'it holds another picture than was indexed')})"
-        for file in missing[:_NAMED]
+        f"{quoted(os.fsdecode(file_of(file.path)))} "
+        f"({reasons.get(file.path, 'it holds another picture than was indexed')})"
+        for file in list({file_of(file.path): file for file in missing}.values())[:_NAMED]
     ]
     more = f", and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     raise LibraryIncompleteError(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.annotations.base import Annotations
 from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
+from mmsearch.frames import file_of
 from mmsearch.ingest.annotate import annotate
 from mmsearch.ingest.faces import faces_in
 from mmsearch.ingest.parts import parts_in
@@ -23,15 +24,24 @@ from mmsearch.ingest.session_pool import pool_for
 from mmsearch.ingest.sign import sign, signature_in
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
-from mmsearch.records import READING, SIGNATURE_SIDE, BadPicture, FileLook, IngestDetails, IngestReport
+from mmsearch.records import (
+    READING,
+    SIGNATURE_SIDE,
+    BadPicture,
+    FileLook,
+    FilmsReport,
+    IngestDetails,
+    IngestReport,
+)
 from mmsearch.store.base import LibraryWriter, OnProgress
-from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
+from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, FilmProgress, RejectedFile, StoredFile, then_what
 
 COMMIT_PICTURES = 256
 COMMIT_SECONDS = 1.0
+_NOTHING_INSIDE = Annotations()
 
 
-class _Run:
+class Run:
     """The execution of a plan: gathers outcomes and commits them in time."""
 
     def __init__(
@@ -72,16 +82,21 @@ class _Run:
         return replace(job, luminance_side=SIGNATURE_SIDE, parts=folder.parts.most, faces=folder.faces.are_wanted)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
+        """Take what workers say of pictures, and commit when it is time to."""
         for outcome in outcomes:
             self._add_one(outcome)
         self.n_done += len(outcomes)
-        n_pending = len(self.pending)
-        if n_pending >= COMMIT_PICTURES or time.monotonic() - self.committed >= COMMIT_SECONDS:
+        if self.is_time_to_commit:
             self.flush()
 
-    def flush(self) -> None:
+    @property
+    def is_time_to_commit(self) -> bool:
+        """Whether much is pending, or for long."""
+        return len(self.pending) >= COMMIT_PICTURES or time.monotonic() - self.committed >= COMMIT_SECONDS
+
+    def flush(self, films: Iterable[FilmProgress] = ()) -> None:
         """Commit what is pending, and hand on its local features."""
-        self.commit()
+        self.commit(films)
         described, self.described = self.described, []
         for outcome in described:
             image = self.store.image_at(outcome.path)
@@ -89,15 +104,17 @@ class _Run:
                 self.words.take(image.image_id, outcome)
         self.committed = time.monotonic()  # learning a vocabulary takes longer than COMMIT_SECONDS
 
-    def commit(self) -> None:
-        """Commit what is pending and say so."""
+    def commit(self, films: Iterable[FilmProgress] = ()) -> None:
+        """Commit what is pending, with how far films are read, and say so."""
+        self.pending.films = list(films)
         try:
             self.store.commit(self.pending)
         except LibraryError:
             self.pending = Changes()  # what is refused is not tried again at the end
             raise
         self.pending = Changes()
-        self.on_progress("embed", self.n_done, len(self.to_embed))
+        if self.to_embed:
+            self.on_progress("embed", self.n_done, len(self.to_embed))
 
     def describe_known(self, pool: WorkerPool, words: WordsIntake) -> None:
         """Describe the unchanged pictures below the roots that have no words: lost, or never made."""
@@ -109,7 +126,7 @@ class _Run:
         missing = words.missing(iter(known))
         ids = {known[image_id][0]: image_id for image_id in missing}
         n_done = 0
-        for outcomes in pool.run(list(ids), job=lambda: words.job(embeds=False)):
+        for outcomes in self.outcomes_of(pool, list(ids), lambda: words.job(embeds=False)):
             for outcome in outcomes:
                 image_id = ids[outcome.path]
                 is_same = outcome.facts.get("hash") == known[image_id][1].hex()
@@ -117,6 +134,26 @@ class _Run:
                     words.take(image_id, outcome)
             n_done += len(outcomes)
             self.on_progress("words", n_done, len(ids))
+
+    def outcomes_of(
+        self, pool: WorkerPool, paths: Iterable[bytes], job: Callable[[], Job]
+    ) -> Iterator[list[Embedded]]:
+        """Yield what becomes of pictures, some at a time; frames of films may be among them where there are any."""
+        folder = self.store.as_folder
+        films = self.plan.films_of or (None if folder is None else folder.films)
+        if films is None or not films.are_any:
+            return pool.run(paths, job=job)
+        from mmsearch.ingest.frames import outcomes_of
+
+        return outcomes_of(paths, films, pool, job=job)
+
+    def report(self) -> IngestReport:
+        """Return what became of the pictures."""
+        plan = self.plan
+        return IngestReport(
+            new=self.n_new, changed=self.n_changed, moved=len(plan.moved), gone=len(plan.gone),
+            unchanged=plan.n_unchanged, bad=tuple(self.bad), known_bad=plan.n_known_bad, notices=plan.all_notices(),
+        )  # fmt: skip
 
     def _add_one(self, outcome: Embedded) -> None:
         file, facts = self.to_embed[outcome.path], outcome.facts
@@ -128,28 +165,38 @@ class _Run:
             then = then_what(code, n_tries)
             message = f"{message}; {then}" if then else message
             self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message, n_tries))
-            self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
+            self.bad.append(BadPicture(os.fsdecode(file_of(outcome.path)), code, message))
             return
-        if self.words is not None:
-            self.described.append(outcome)
-        stored = StoredFile(
-            outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
-            facts["taken_at"], READING, vector=outcome.vector, signature=signature_in(facts),
-            parts=parts_in(facts), faces=faces_in(facts),
-        )  # fmt: skip
-        self.pending.stored.append(self._annotated(stored, outcome))
+        stored = self.stored(outcome, look)
+        if self.plan.beside is not None:
+            stored = self.annotated(stored, outcome.path, Annotations.of_json(facts["annotations"]))
+        self.take(stored, outcome)
         if outcome.path in self.plan.changed:
             self.n_changed += 1
         else:
             self.n_new += 1
 
-    def _annotated(self, file: StoredFile, outcome: Embedded) -> StoredFile:
-        """Return a picture that was read with what is written about it, for a library that keeps that."""
+    def stored(self, outcome: Embedded, look: FileLook) -> StoredFile:
+        """Return a picture that was read as it is stored, without what is written about it."""
+        facts = outcome.facts
+        return StoredFile(
+            outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
+            facts["taken_at"], READING, vector=outcome.vector, signature=signature_in(facts),
+            parts=parts_in(facts), faces=faces_in(facts),
+        )  # fmt: skip
+
+    def annotated(self, stored: StoredFile, path: bytes, inside: Annotations = _NOTHING_INSIDE) -> StoredFile:
+        """Return a picture with what is written about its file, for a library that keeps that."""
         beside = self.plan.beside
         if beside is None:
-            return file
-        look, inside = beside.look(file.path), Annotations.of_json(outcome.facts["annotations"])
-        return replace(file, annotations=beside.annotations(file.path, inside), beside=look)
+            return stored
+        return replace(stored, annotations=beside.annotations(path, inside), beside=beside.look(path))
+
+    def take(self, stored: StoredFile, outcome: Embedded) -> None:
+        """Let a picture be committed, and its local features be handed on then."""
+        self.pending.stored.append(stored)
+        if self.words is not None:
+            self.described.append(outcome)
 
 
 def execute(
@@ -181,7 +228,7 @@ def execute(
     words : WordsIntake or None
         Takes local features; None leaves them alone.
     """
-    run = _Run(store, plan, words, on_progress)
+    run = Run(store, plan, words, on_progress)
     run.start()
     pool = pool or pool_for(
         encoder_folder, device=device, cwd=store.working_folder, max_megapixels=store.max_megapixels
@@ -189,6 +236,7 @@ def execute(
     with pool as workers:
         try:
             _embed(run, workers)
+            films = _read_films(run, workers)
             if words is not None:
                 run.describe_known(workers, words)
                 words.finish()
@@ -201,26 +249,30 @@ def execute(
     if store.as_folder is not None and plan.roots:
         n_signed = sign(store.as_folder, plan.roots, on_progress=on_progress)
         details |= {"signed": n_signed} if n_signed else {}
-    return IngestReport(
-        new=run.n_new,
-        changed=run.n_changed,
-        moved=len(plan.moved),
-        gone=len(plan.gone),
-        unchanged=plan.n_unchanged,
-        bad=tuple(run.bad),
-        known_bad=plan.n_known_bad,
-        notices=plan.all_notices(),
-        details=details,
-    )
+    return replace(run.report(), details=details, films=films)
 
 
-def _embed(run: _Run, workers: WorkerPool) -> None:
+def _embed(run: Run, workers: WorkerPool) -> None:
     """Embed and commit what the plan says."""
     if not run.plan.to_embed:
         return
     try:
-        for outcomes in workers.run((file.path for file in run.plan.to_embed), job=run.job):
+        for outcomes in run.outcomes_of(workers, (file.path for file in run.plan.to_embed), run.job):
             run.add(outcomes)
     finally:
         run.commit()  # Ctrl-C keeps what is embedded
     run.flush()
+
+
+def _read_films(run: Run, workers: WorkerPool) -> FilmsReport | None:
+    """Read and commit what the plan says of films; None where there are none."""
+    store, plan = run.store.as_folder, run.plan.films
+    if store is None or plan.is_empty:
+        return None
+    from mmsearch.ingest.films import FilmIntake
+
+    intake = FilmIntake(run, store, plan, run.on_progress)
+    intake.settle()
+    intake.read(workers)
+    run.bad += intake.bad
+    return intake.report

@@ -51,8 +51,9 @@ def sign(store: Store, roots: Sequence[bytes], *, on_progress: OnProgress) -> in
     pool = WorkerPool.for_encoder(None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels())
     job = Job(embeds=False, luminance_side=SIGNATURE_SIDE)
     return read_again(
-        pool, hash_of, job, on_progress, "sign", take=_signature_of, keep=store.signatures.keep, together=_TOGETHER
-    )
+        pool, hash_of, job, on_progress, "sign", films=store.films, take=_signature_of, keep=store.signatures.keep,
+        together=_TOGETHER,
+    )  # fmt: skip
 
 
 def _signature_of(outcome: Embedded, content_hash: bytes) -> bytes | None:

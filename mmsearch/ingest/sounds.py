@@ -11,9 +11,8 @@ from queue import SimpleQueue
 from threading import Event
 
 from mmsearch.errors import PictureError, SoundError
-from mmsearch.images.find import FoundFile, Unreachable, find_files
+from mmsearch.images.find import FoundFile, Unreachable, find_files, is_below
 from mmsearch.images.read import file_digest
-from mmsearch.ingest.plan import is_below
 from mmsearch.processes.listener import HeardFile, Listener
 from mmsearch.records import BadRecording, FileLook, SoundsReport
 from mmsearch.sound.decode import is_named_like_a_sound

@@ -46,6 +46,7 @@ from mmsearch.ingest.plan import (
     name_missing_roots,
     require_pictures,
 )
+from mmsearch.ingest.plan_films import reads_films
 from mmsearch.ingest.reembed import encoder_for, forget_finished, give_up, re_embed, wanted_for
 from mmsearch.ingest.run import execute
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
@@ -386,7 +387,8 @@ def _new_library(
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
     scan = options.scan()
-    require_pictures(find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude), roots)
+    entries = find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude)
+    require_pictures(entries, roots, with_films=reads_films(None))
     precision, model = options.precision or FP32, options.model_name or "auto"
     measured = {}
     if precision != FP32 and model != NONE:

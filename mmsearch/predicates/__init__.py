@@ -6,15 +6,20 @@ from mmsearch.predicates.tree import And, Comparison, Not, Or, Predicate
 from mmsearch.predicates.values import (
     ANNOTATED,
     FIELDS,
+    FILMED,
     HAD,
+    KINDS,
     NUMBERS,
     OPERATORS,
     ORIENTATIONS,
+    TIMES,
     Field,
     Operator,
+    seconds_of,
 )
 
 __all__ = [
-    "ANNOTATED", "FIELDS", "HAD", "NUMBERS", "OPERATORS", "ORIENTATIONS", "And", "Comparison", "Field",
-    "FilterLike", "Not", "Operator", "Or", "Predicate", "all_of", "filters_of", "parse", "written",
+    "ANNOTATED", "FIELDS", "FILMED", "HAD", "KINDS", "NUMBERS", "OPERATORS", "ORIENTATIONS", "TIMES", "And",
+    "Comparison", "Field", "FilterLike", "Not", "Operator", "Or", "Predicate", "all_of", "filters_of", "parse",
+    "seconds_of", "written",
 ]  # fmt: skip

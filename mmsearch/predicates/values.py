@@ -13,7 +13,7 @@ from mmsearch.errors import QueryError
 
 Field: TypeAlias = Literal[
     "path", "folder", "name", "taken", "width", "height", "orientation", "size", "format", "label", "tag",
-    "caption", "person", "place", "camera", "lens", "near", "has",
+    "caption", "person", "place", "camera", "lens", "near", "has", "kind", "duration", "at",
 ]  # fmt: skip
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 FIELDS: tuple[str, ...] = get_args(Field)
@@ -24,6 +24,11 @@ ANNOTATED = frozenset(("tag", "caption", "person", "place", "camera", "lens", "n
 """What is said of pictures by their files, by files beside them, or by the user."""
 HAD = ("tag", "caption", "person", "place", "position", "words")
 """What a picture may have: one of a kind, a position on earth, or any words beside it."""
+KINDS = ("picture", "film")
+_CHOICES: dict[str, tuple[str, ...]] = {"orientation": ORIENTATIONS, "kind": KINDS}
+TIMES = frozenset(("duration", "at"))
+"""Of films, in seconds: how long one is, and where in it a frame is."""
+FILMED = TIMES | {"kind"}
 _GLOBBED = ("path", "folder", "name", "format", "label", "tag", "caption", "person", "place", "camera", "lens")
 _UNORDERED = frozenset(("label", "tag", "caption", "person", "place", "camera", "lens"))
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
@@ -31,6 +36,7 @@ _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _POSITION = re.compile(
     r"\s*([-+]?\d+(?:\.\d+)?)\s*,\s*([-+]?\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:km)?\s*", re.ASCII
 )
+_CLOCK = re.compile(r"(?:(?:(\d{1,3}):(?=\d\d:))?(\d{1,2}):(?=\d\d))?(\d{1,9}(?:\.\d{1,6})?)", re.ASCII)
 _LARGEST = 2**62  # beyond what any file has, and within the integers of every engine
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d))?)?)?)?)?", re.ASCII)
 
@@ -69,10 +75,12 @@ def understood(field: str, operator: str, value: object) -> int | str:
         return _circle(operator, value, said)
     if field == "has":
         return _had(operator, value, said)
-    if field == "orientation":
-        return _orientation(operator, value, said)
-    if field in NUMBERS:
-        return _whole(field, operator, _number(field, value, said), said)
+    if field in _CHOICES:
+        return _chosen(field, operator, value, said)
+    if field in NUMBERS | TIMES:
+        return (
+            _seconds(value, said) if field in TIMES else _whole(field, operator, _number(field, value, said), said)
+        )
     if field == "taken" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # a year
     if not isinstance(value, str):
@@ -113,11 +121,45 @@ def _had(operator: str, value: object, said: str) -> str:
     return value.lower()
 
 
-def _orientation(operator: str, value: object, said: str) -> str:
+def seconds_of(text: str) -> float:
+    """Return the seconds that a time says: a number, `1:12.5` or `1:02:05`.
+
+    Raises
+    ------
+    ValueError
+        If it says none.
+
+    Examples
+    --------
+    >>> seconds_of("72.5"), seconds_of("1:12.5"), seconds_of("1:02:05")
+    (72.5, 72.5, 3725.0)
+    """
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time")
+    return 3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + float(match[3])
+
+
+def _seconds(value: object, said: str) -> str:
+    """Return a time as text, in seconds with as many digits as were given."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise unfit("a time in a film", value, "seconds")
+    try:
+        seconds = seconds_of(value)
+    except ValueError:
+        raise QueryError(f"{said}: expected seconds, or a time such as 1:12.5 or 1:02:05") from None
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
+def _chosen(field: str, operator: str, value: object, said: str) -> str:
+    choices = _CHOICES[field]
     if operator not in ("=", "!="):
-        raise QueryError(f"{said}: an orientation is not more or less than another; ask by = or !=")
-    if not isinstance(value, str) or value.lower() not in ORIENTATIONS:
-        raise QueryError(f"{said}: expected {', '.join(ORIENTATIONS[:-1])} or {ORIENTATIONS[-1]}")
+        article = "an" if field[0] in "aeiou" else "a"
+        raise QueryError(f"{said}: {article} {field} is not more or less than another; ask by = or !=")
+    if not isinstance(value, str) or value.lower() not in choices:
+        raise QueryError(f"{said}: expected {', '.join(choices[:-1])} or {choices[-1]}")
     return value.lower()
 
 

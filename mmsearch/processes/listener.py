@@ -33,11 +33,11 @@ class HeardFile(NamedTuple):
     problem: str
 
 
-def require_media() -> None:
-    """Raise UnsupportedError unless sound can be decoded here."""
+def require_media(task: str = "listening to files") -> None:
+    """Raise UnsupportedError unless sound and films can be decoded here; `task` begins its sentence."""
     if any(find_spec(name) is None for name in ("av", "scipy")):
         raise UnsupportedError(
-            "listening to files needs PyAV and SciPy, which are not installed: pip install 'mmsearch[media]'"
+            f"{task} needs PyAV and SciPy, which are not installed: pip install 'mmsearch[media]'"
         )
 
 

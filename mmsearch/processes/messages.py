@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypeAlias, TypedDict, final
 
+from mmsearch.film.facts import FilmFacts
 from mmsearch.images import PhotoFacts
 from mmsearch.records import Box, FileLook, PreprocessingFields
 
@@ -142,3 +143,37 @@ class Heard(TypedDict):
     n_frames: NotRequired[int]
     hash: NotRequired[str]
     look: NotRequired[FileLook]
+
+
+class FilmRequest(TypedDict):
+    """What is wanted of a film, which the process reads itself.
+
+    To open it, for its pictures from a time on; the next of these, of the film that is open; or the one picture at
+    a time, whatever film is open.
+    """
+
+    wanted: Literal["open", "next", "picture"]
+    path: str
+    at: float
+
+
+@final
+class Stretch(TypedDict):
+    """The stretch of a film that begins now, or the first one while the bytes of the file are hashed."""
+
+    at: int
+
+
+@final
+class FilmAnswer(TypedDict):
+    """Pictures of a film: the time of each, whether a shot begins with it, and how many of the bytes are its.
+
+    `problem` is what was wrong so far, or nothing. Of a film that is opened, or asked for one picture, also its
+    facts and what it looked like; of one that is opened the sha256 of its bytes in hex.
+    """
+
+    pictures: list[tuple[float, bool, int]]
+    problem: str
+    facts: NotRequired[FilmFacts]
+    look: NotRequired[FileLook]
+    hash: NotRequired[str]

@@ -40,7 +40,8 @@ Answer = TypeVar("Answer", bound=Mapping[str, object])
 class Batch:
     """Files that a worker is given at once, and how often they ended one.
 
-    `contents` are the bytes of those that are no files of their own, by path.
+    `contents` are the bytes of those that are no files of their own, by path, and `hashes` what tells these where
+    it is not the sha256 of the bytes.
     """
 
     paths: list[bytes]
@@ -48,6 +49,7 @@ class Batch:
     kills: int = 0  # from outside, for which a file is less to blame
     is_plain: bool = False  # without local features, as they may be what ended the worker
     contents: dict[bytes, bytes] = field(default_factory=dict)
+    hashes: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

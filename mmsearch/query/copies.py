@@ -1,9 +1,9 @@
 """COPIES: a ranking of pictures in, a ranking of different files out, and what each hit stands for.
 
-Of files of equal bytes the best ranked stands for all. Its copies are passed over wherever they rank, on later
-pages too, so more pictures are asked for until there are enough different files. Which forms of a picture and which
-pictures of a moment are one hit is decided as `mmsearch.duplicates` decides it, among the pictures of an answer and
-without a look at their files.
+Of files of equal bytes the best ranked stands for all, and so does the best frame for a film. What it stands for is
+passed over wherever it ranks, on later pages too, so more pictures are asked for until there are enough different
+files. Which forms of a picture and which pictures of a moment are one hit is decided as `mmsearch.duplicates`
+decides it, among the pictures of an answer and without a look at their files.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.arguments import Collapse, Duplicates
+from mmsearch.query.films import Moments
 from mmsearch.records import Folded, FoldedPicture, ImageRecord
 from mmsearch.store.base import Condition, Copies, LibraryStore, Passed, RankKey, Shortlist, in_folder
 
 if TYPE_CHECKING:
     from mmsearch.duplicates.groups import Groups
+    from mmsearch.query.rerank import Ranked
 
 MOST_NAMED = 20
 """Pictures of each class that a hit names; the others are counted."""
@@ -59,6 +61,8 @@ class EqualFiles:
         self._counted: set[bytes] = set()
         self._n_copies: dict[bytes, int] = {}  # of contents of which there are several
         self._ended: set[bytes] = set()
+        self.moments = Moments(store, condition)
+        """The frames of films that were ranked."""
         if is_wanted and ended:
             self._ended = set(store.hashes_of(list(ended)).values())
             self._count(self._ended)
@@ -89,6 +93,7 @@ class EqualFiles:
         while True:
             shortlist = fetch(n)
             self._count(self._contents(_ids(image for _, image in shortlist.pictures)))
+            self.moments.note(shortlist.pictures)
             pictures = self._first_of_each(shortlist, k + 1, passed, keys)
             if len(pictures) > k or shortlist.next_score is None or n == most:
                 next_score = pictures[k][0] if len(pictures) > k else shortlist.next_score
@@ -100,22 +105,42 @@ class EqualFiles:
             n = n if most is None else min(n, most)
 
     def others(self, images: Sequence[ImageRecord], beside: Sequence[ImageRecord]) -> list[ImageRecord]:
-        """Return those of some pictures that are other files than those beside them, each file once, by its id."""
+        """Return those of some pictures that are other files than those beside them, each file once, by its id.
+
+        Of films all frames are left: which of them is the best is not known yet.
+        """
         if not self.is_wanted:
             return list(images)
         seen = self._ended.union(self._contents(_ids(beside)))
         later_first = sorted(images, key=lambda image: -image.image_id)
-        first_of = dict(zip(self._contents(_ids(later_first)), later_first, strict=True))
-        return [image for contents, image in first_of.items() if contents not in seen]
+        contents_of = dict(zip(_ids(later_first), self._contents(_ids(later_first)), strict=True))
+        frames = [image for image in later_first if image.moment is not None]
+        first_of = {contents_of[image.image_id]: image for image in later_first if image.moment is None}
+        return [
+            *(image for contents, image in first_of.items() if contents not in seen),
+            *(frame for frame in frames if contents_of[frame.image_id] not in self._ended),
+        ]
+
+    def each_once(self, ranked: Sequence[Ranked]) -> list[Ranked]:
+        """Return a ranking with the first of the frames of each film alone."""
+        if not self.is_wanted:
+            return list(ranked)
+        first_of: dict[bytes, Ranked] = {}
+        contents_of = self._contents(_ids(answer[1] for answer in ranked))
+        for answer, contents in zip(ranked, contents_of, strict=True):
+            first_of.setdefault(contents, answer)
+        return [*first_of.values()]
 
     def folded(self, images: Sequence[ImageRecord]) -> dict[int, Folded]:
         """Return the copies of pictures of an answer by the ids of these, of those that have any."""
+        of_films = self.moments.copies(images) if self.is_wanted else {}
         if not self._n_copies:
-            return {}
+            return of_films
+        images = [image for image in images if image.moment is None]
         of_images = dict(zip(_ids(images), self._contents(_ids(images)), strict=True))
         asked = self._n_copies.keys() & of_images.values()
         copies_of = self._store.copies_of(asked, self._condition, limit=MOST_NAMED + 1)
-        return {
+        return of_films | {
             image_id: _of_copies(image_id, copies_of[contents])
             for image_id, contents in of_images.items()
             if contents in copies_of
@@ -153,15 +178,20 @@ class EqualFiles:
             if contents in seen:
                 continue
             seen.add(contents)
-            if passed is None or keys is None or not self._was_given(contents, passed, keys):
-                pictures.append((score, image))
+            if not shortlist.is_by_file and self._was_given(image, contents, passed, keys):
+                continue
+            pictures.append((score, image))
             if len(pictures) == most:
                 break
         return pictures
 
-    def _was_given(self, contents: bytes, passed: Passed, keys: Keys) -> bool:
-        """Return whether a copy ranks before where the last page ended."""
-        if passed.last is None or contents not in self._n_copies:
+    def _was_given(self, image: ImageRecord, contents: bytes, passed: Passed | None, keys: Keys | None) -> bool:
+        """Return whether a copy, or another frame of a film, ranks before where the last page ended."""
+        if passed is None or passed.last is None or keys is None:
+            return False
+        if image.moment is not None:
+            return any(key <= passed.last for key in keys(self.moments.passing(image)))
+        if contents not in self._n_copies:
             return False
         n = self._n_copies[contents]
         copies = self._store.copies_of([contents], self._condition, limit=n).get(contents, Copies(0, []))

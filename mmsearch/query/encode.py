@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mmsearch.arguments import as_positive
 from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.query.feedback import rocchio
 from mmsearch.records import (
+    Box,
     Example,
     FileLook,
     ImageRecord,
@@ -26,7 +27,8 @@ from mmsearch.records import (
     Query,
     Term,
 )
-from mmsearch.store.base import LibraryStore
+from mmsearch.store.base import LibraryStore, in_folder
+from mmsearch.system import is_gone
 from mmsearch.vectors import as_stored, check_width, l2_normalize, unit_vectors
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ class TermEncoder:
         pixels = self._pixels(term, read or read_example(self.store, term))
         return as_stored(self._encoder().encode_images(pixels[None]))[0], []
 
-    def _looked_up(self, term: Term) -> tuple[tuple[Matrix, list[ImageRecord]] | None, tuple[Source, str] | None]:
+    def _looked_up(self, term: Term) -> tuple[tuple[Matrix, list[ImageRecord]] | None, ReadExample | None]:
         """Return the vector that the library has of a picture, with the pictures that it is, and what was read.
 
         Either is None: the library does not have the picture, or it was not read to tell.
@@ -231,20 +233,20 @@ class TermEncoder:
         stored = self.store.consistently(lambda: self._stored(self._named(term), term))
         if stored is not None:
             return stored, None
-        read = source, _ = read_example(self.store, term)
-        if not isinstance(source, bytes) or term.box is not None:
+        read = read_example(self.store, term)
+        if not isinstance(read.source, bytes) or term.box is not None:
             return None, read
-        digest = sha256(source).digest()
+        digest = sha256(read.source).digest()
         return self.store.consistently(lambda: self._stored(self.store.images_with_hash(digest), term)), read
 
-    def _pixels(self, term: Term, read: tuple[Source, str], *, with_parts: bool = False) -> Pixels:
+    def _pixels(self, term: Term, read: ReadExample, *, with_parts: bool = False) -> Pixels:
         """Return what was read of a picture as pixels for the image tower."""
-        (source, name), encoder, limits = read, self._encoder(), limits_of(self.store, term)
+        encoder, limits = self._encoder(), limits_of(self.store, term)
         self._decoder().start()
         encoder.load_images()  # meanwhile
-        with named(name):
+        with named(read.name):
             return self._decoder().pixels(
-                source, encoder.preprocessing, box=term.box, limits=limits, with_parts=with_parts
+                read.source, encoder.preprocessing, box=read.box, limits=limits, with_parts=with_parts
             )
 
     def _parts_of(self, images: list[ImageRecord]) -> PictureParts | None:
@@ -254,7 +256,7 @@ class TermEncoder:
 
     def _named(self, term: Term) -> list[ImageRecord]:
         """Return the picture of the library that a term names: by its id, or by the path of a file as indexed."""
-        if term.box is not None or isinstance(term.value, PictureBytes):
+        if term.box is not None or term.at is not None or isinstance(term.value, PictureBytes):
             return []
         if isinstance(term.value, int):
             return [_original_of_id(self.store, term.value)[0]]
@@ -326,8 +328,20 @@ def as_term(value: Example | Term) -> Term:
     return term
 
 
-def read_example(store: LibraryStore, term: Term) -> tuple[Source, str]:
-    """Return the file of an example picture, of which a part may be meant, and its name.
+class ReadExample(NamedTuple):
+    """The file of an example picture, its name, and the part of it that is meant, in its pixels; None for all.
+
+    `zoom` is how many pixels of the original one of the file is, across and down: 1 but in frames of large films.
+    """
+
+    source: Source
+    name: str
+    box: Box | None
+    zoom: tuple[float, float] = (1.0, 1.0)
+
+
+def read_example(store: LibraryStore, term: Term) -> ReadExample:
+    """Return the file of an example picture.
 
     Raises
     ------
@@ -339,16 +353,35 @@ def read_example(store: LibraryStore, term: Term) -> tuple[Source, str]:
     if isinstance(term.value, PictureBytes):
         if term.value.problem is not None:
             raise PictureError(term.value.problem.code, f"{term.value.name}: {term.value.problem}")
-        return term.value.data, term.value.name
-    from mmsearch.images import read_file
+        return ReadExample(term.value.data, term.value.name, term.box)
+    from mmsearch.images import read_file, unread_kind_of_name
+    from mmsearch.images.kinds import FILM
     from mmsearch.processes.decoder import IndexedFile
+    from mmsearch.query.frames import frame_at, indexed_frame, part_of_frame, zoom_of_frame
 
     if isinstance(term.value, int):
+        if term.at is not None:
+            raise QueryError(
+                "a picture of the library is one moment of a film at most; leave `at` out, or name the film by its "
+                "path"
+            )
         image, content_hash = _original_of_id(store, term.value)
-        return IndexedFile(os.fsencode(image.path), content_hash), image.path
+        if image.moment is not None:
+            with named(image.path):
+                frame = indexed_frame(in_folder(store, "films"), image)
+                box, zoom = part_of_frame(term.box, image, frame), zoom_of_frame(image, frame)
+                return ReadExample(frame, image.path, box, zoom)
+        return ReadExample(IndexedFile(os.fsencode(image.path), content_hash), image.path, term.box)
     path = os.path.abspath(os.fsencode(term.value))
     with named(os.fsdecode(path)):
-        return read_file(path)[0], os.fsdecode(path)
+        if term.at is not None:
+            return ReadExample(frame_at(path, term.at), os.fsdecode(path), term.box)
+        if unread_kind_of_name(path) == FILM and not is_gone(path):
+            raise QueryError(
+                f"{os.fsdecode(path)} is a film; expected a picture, or for a search one moment of the film, in "
+                "seconds, such as --at 12.5"
+            )
+        return ReadExample(read_file(path)[0], os.fsdecode(path), term.box)
 
 
 @contextmanager

@@ -184,16 +184,17 @@ class LocalReader:
             if is_demanded:
                 raise QueryError(stage.reason)
             return None, ""
-        source, name = read_example(self.store, example)
+        source, name, box, (across, down) = read_example(self.store, example)
         limits = limits_of(self.store, example)
         try:
             with named(name):
-                features = self._decoder().local_features(source, stage.extractor, box=example.box, limits=limits)
+                features = self._decoder().local_features(source, stage.extractor, box=box, limits=limits)
         except PictureError as error:
             if isinstance(example.value, int) and not is_demanded:  # its vector can be asked without its file
                 return None, f"{error}: the local stage abstains"
             raise
-        query = stage.query(features)
+        width, height = features.original_size
+        query = stage.query(replace(features, original_size=(round(width * across), round(height * down))))
         if isinstance(query, Unusable):
             return None, f"{query.reason}: the local stage abstains"
         if example.box is not None:

@@ -43,6 +43,7 @@ from mmsearch.query.relevance import Relevance
 from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
     Example,
+    FilmHit,
     Folded,
     Hit,
     ImageRecord,
@@ -97,6 +98,7 @@ class _Ranking:
     texts: Mapping[int, tuple[MatchedText, ...]] = field(default_factory=dict)
     regions: Mapping[int, MatchedPart] = field(default_factory=dict)
     folded: Mapping[int, Folded] = field(default_factory=dict)
+    films: Mapping[int, FilmHit] = field(default_factory=dict)
 
 
 class Searcher:
@@ -554,7 +556,7 @@ class Searcher:
             moved = expanded(query.vector, vectors, alpha=ALPHA if options.expand == "alpha" else 0)
             asked = replace(query, vector=l2_normalize(moved[None])[0])
             return self._reranked(asked, condition, local, replace(options, expand="none"))
-        ranked = _itself_first(reranked, query.itself)
+        ranked = files.each_once(_itself_first(reranked, query.itself))
         if len(ranked) > options.k:
             shortlist = replace(shortlist, next_score=ranked[options.k][0])
         return self._ranking(query, shortlist, options, ranked=ranked[: options.k], files=files)
@@ -580,9 +582,11 @@ class Searcher:
         end, regions = self._end(query, ranked, before), {}
         if self._by_parts is not None and len(query.vector) and options.words != "only":
             regions = self._by_parts.evidence(query.vector, [image.image_id for image in images])
+        is_scored = files.is_wanted and len(query.vector) > 0
+        scores_of = partial(self._by_pixels, query.vector, query.modality) if is_scored else None
         return _Ranking(
             ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score,
-            regions=regions, folded=files.folded(images),
+            regions=regions, folded=files.folded(images), films=files.moments.films(images, scores_of),
         )  # fmt: skip
 
     def _end(self, query: EncodedQuery, ranked: Sequence[Ranked], before: Cursor | None) -> Cursor:
@@ -605,17 +609,19 @@ class Searcher:
         """Return the k best pictures by visual words alone, none for an example that says nothing, and problems."""
         ranked: list[Ranked] = []
         folded: Mapping[int, Folded] = {}
+        films: Mapping[int, FilmHit] = {}
         if local is not None:
 
             def rank(k: int) -> _Ranking:
                 return self._ranked_by_words(query, local, replace(options, k=k), condition)
 
             ranking = self.store.consistently(lambda: self._collapsed(rank, options))
-            ranked, folded = ranking.ranked, ranking.folded
+            ranked, folded, films = ranking.ranked, ranking.folded, ranking.films
         with self.store.reading():
             problems = tuple(self.store.problems())
         hits = [_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1)]
-        return tuple(replace(hit, folded=folded.get(hit.image_id)) for hit in hits), problems
+        with_others = (replace(hit, folded=folded.get(hit.image_id), film=films.get(hit.image_id)) for hit in hits)
+        return tuple(with_others), problems
 
     def _n_passing(self, query: Query, condition: Condition) -> int:
         """Return how many pictures pass the filters of a query and were not judged irrelevant."""
@@ -641,8 +647,11 @@ class Searcher:
         shortlist = files.shortlist(fetch, options.k)
         ranked: list[Ranked] = [(score, image, seen_of[image.image_id]) for score, image in shortlist.pictures]
         end = Cursor(asked.vector, frozenset(), len(ranked), 0.0)
-        folded = files.folded([image for _, image in shortlist.pictures])
-        return _Ranking(ranked, None, "local", 0, end, shortlist.next_score, folded=folded)
+        images = [image for _, image in shortlist.pictures]
+        return _Ranking(
+            ranked, None, "local", 0, end, shortlist.next_score, folded=files.folded(images),
+            films=files.moments.films(images, None),
+        )  # fmt: skip
 
     def _require_relevance(self, queries: Sequence[Query], options: SearchOptions) -> None:
         """Raise QueryError if a least relevance is asked for where none is known."""
@@ -714,6 +723,7 @@ class Searcher:
                 texts=ranking.texts.get(answer[1].image_id, ()),
                 part=ranking.regions.get(answer[1].image_id),
                 folded=ranking.folded.get(answer[1].image_id),
+                film=ranking.films.get(answer[1].image_id),
             )
             for rank, (answer, cosine_of, of_hit) in enumerate(
                 zip(ranking.ranked, cosines, hits_relevance, strict=True), end.n_hits - len(ranking.ranked) + 1

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from mmsearch.errors import EncoderError, PictureError
+from mmsearch.errors import EncoderError, PictureError, UnsupportedError
 from mmsearch.records import Hit, ImageRecord
 
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
 
 THUMBNAIL_SIDE = 320
 """Pixels of the longer side: sharp on dense screens where it is shown at half of that."""
@@ -24,19 +25,23 @@ def thumbnails_of(hits: Sequence[Hit | ImageRecord]) -> list[str | None]:
     shown after its library was closed.
     """
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
 
-    with closing(PictureDecoder()) as decoder:
-        return [_thumbnail(decoder, hit) for hit in hits]
+    with closing(PictureDecoder()) as decoder, closing(FilmReader()) as reader:
+        return [_thumbnail(decoder, reader, hit) for hit in hits]
 
 
-def _thumbnail(decoder: PictureDecoder, hit: Hit | ImageRecord) -> str | None:
+def _thumbnail(decoder: PictureDecoder, reader: FilmReader, hit: Hit | ImageRecord) -> str | None:
     from mmsearch.images import enough_for, read_file
     from mmsearch.processes.decoder import Limits
+    from mmsearch.query.frames import frame_at
 
     try:
-        data, _ = read_file(os.fsencode(hit.path))
+        moment = hit.film if isinstance(hit, Hit) else hit.moment
+        path = os.fsencode(hit.path)
+        data = read_file(path)[0] if moment is None else frame_at(path, moment.at, reader)
         return decoder.thumbnail(
             data, THUMBNAIL_SIDE, limits=Limits.of_own(enough_for(hit.width, hit.height))
         ).address()
-    except (PictureError, EncoderError):  # the latter if no process can be started
+    except (PictureError, EncoderError, UnsupportedError):  # the latter if no process can be started
         return None

@@ -16,9 +16,8 @@ from mmsearch.records import ImageRecord
 from mmsearch.server.bodies import read_json
 from mmsearch.server.conditional import KEPT, SAME, not_modified
 from mmsearch.server.description import json_body
-from mmsearch.server.pictures import Id, gone
-from mmsearch.server.problems import Unfit, responses
-from mmsearch.server.schemas import CaptionRequest, PictureAnnotations, TagsAnswer, TagsRequest
+from mmsearch.server.problems import Unfit, gone, responses
+from mmsearch.server.schemas import CaptionRequest, Id, PictureAnnotations, TagsAnswer, TagsRequest
 from mmsearch.server.services import answer, services
 
 router = APIRouter()

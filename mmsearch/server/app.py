@@ -14,7 +14,7 @@ from mmsearch import __version__
 from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
-from mmsearch.server import archive, embed, health, page, pictures, problems, search
+from mmsearch.server import archive, embed, films, health, page, pictures, problems, search
 from mmsearch.server.annotations import router as annotations_router
 from mmsearch.server.connections import Shortages
 from mmsearch.server.description import ABOUT, TAGS, VERSIONED, describe, operation_id
@@ -73,6 +73,7 @@ def create_app(
         search.router,
         embed.router,
         pictures.router,
+        films.router,
         annotations_router,
         people_router,
         duplicates_router,

@@ -18,11 +18,11 @@ from mmsearch.names import plain, quoted
 from mmsearch.records import ImageRecord
 from mmsearch.server.bodies import read_json
 from mmsearch.server.description import binary, json_body
+from mmsearch.server.originals import OpenOriginal, Original, Stream, original_of
 from mmsearch.server.pictures import OCTETS, accepted
 from mmsearch.server.problems import Unfit, responses
 from mmsearch.server.schemas import ArchiveRequest
 from mmsearch.server.services import services
-from mmsearch.server.thumbnails import Stream, blocks, opened_original
 
 router = APIRouter()
 MAX_BYTES = 2 << 30
@@ -31,8 +31,8 @@ _MAX_STEM, _MAX_SUFFIX = 180, 20  # bytes; with a number, 255 are not reached
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)  # devices of Windows
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
-Wanted = tuple[int, tuple[ImageRecord, bytes] | None]
-"""An id, and the picture with the sha256 of its file; None where it is not in the library."""
+Wanted = tuple[int, Original | None]
+"""The id of a picture, and its file; None where it is not in the library."""
 
 
 @router.post(
@@ -50,11 +50,13 @@ async def get_archive(request: Request) -> Response:
     asked = await read_json(request, ArchiveRequest)
 
     def work(library: Library) -> list[Wanted]:
-        store = library.reader()
-        return [(image_id, store.original(image_id)) for image_id in dict.fromkeys(asked.ids)]
+        wanted = {image_id: original_of(library, image_id) for image_id in asked.ids}
+        # Of a film of which several frames are wanted there is one file.
+        files = {original.image.path if original else image_id: image_id for image_id, original in wanted.items()}
+        return [(image_id, wanted[image_id]) for image_id in files.values()]
 
     wanted = await services(request).pictures.run(work)
-    n_bytes = sum(original[0].size_bytes for _, original in wanted if original is not None)
+    n_bytes = sum(original.image.size_bytes for _, original in wanted if original is not None)
     if n_bytes > MAX_BYTES:
         text = f"their files have {n_bytes / 1e9:.1f} GB together, at most {MAX_BYTES / 1e9:.1f} GB; ask for fewer"
         raise Unfit([{"loc": ("ids",), "msg": text}])
@@ -75,14 +77,14 @@ def archive(wanted: Sequence[Wanted]) -> Generator[bytes, None, None]:
             if original is None:
                 left_out.append(f"picture {image_id}: it is not in the library any more")
                 continue
-            image, content_hash = original
+            image = original.image
             try:
-                file = opened_original(image, content_hash)
+                file = OpenOriginal.open(original)
             except PictureError as error:
                 left_out.append(f"{plain(quoted(image.path))}: {error}")
                 continue
             with zip_file.open(_entry(image, names), "w") as entry:
-                for block in blocks(file, 0, image.size_bytes):
+                for block in file.blocks(0, image.size_bytes):
                     entry.write(block)
                     yield pieces.take()
         if left_out:

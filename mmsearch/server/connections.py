@@ -39,11 +39,20 @@ class Connection:
         True if there is no room for it, so that its request must be refused.
     is_let_in : bool
         Set by the application once a request came with the right token or cookie.
+    abort : callable
+        Ends it, whatever is on its way.
     """
 
     left: asyncio.Future[None] | None = None
     is_surplus: bool = False
     is_let_in: bool = False
+    abort: Callable[[], None] = lambda: None
+
+    async def break_off(self) -> None:
+        """End it in the middle of an answer: the client sees that what it got is not all."""
+        self.abort()
+        if self.left is not None:
+            await self.left
 
 
 def connection_of(scope: Scope) -> Connection:
@@ -110,7 +119,9 @@ class TimedProtocol(H11Protocol):
         self._heard = self.loop.time()
         self._address = address_of(self.client[0] if self.client else None)
         self._n_most, self.limit_concurrency = self.limit_concurrency, None  # uvicorn would refuse in plain text
-        self._connection = Connection(self.loop.create_future(), is_surplus=not self._has_room())
+        self._connection = Connection(
+            self.loop.create_future(), is_surplus=not self._has_room(), abort=transport.abort
+        )
         self.app_state = self.app_state | {"connection": self._connection}
         self._watch()
 

@@ -31,9 +31,8 @@ from mmsearch.server.people_schemas import (
     PeopleList,
     SplitRequest,
 )
-from mmsearch.server.pictures import Id, gone
-from mmsearch.server.problems import responses
-from mmsearch.server.schemas import LARGEST_ID
+from mmsearch.server.problems import gone, responses
+from mmsearch.server.schemas import LARGEST_ID, Id
 from mmsearch.server.services import answer, services
 
 router = APIRouter()

@@ -6,20 +6,22 @@ from math import ceil
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from mmsearch import __version__
-from mmsearch.contract import picture_json
 from mmsearch.errors import PictureError
+from mmsearch.images import PhotoFacts
 from mmsearch.library import Library
 from mmsearch.names import plain
-from mmsearch.records import Box, GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
+from mmsearch.records import Box, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
 from mmsearch.server.conditional import KEPT, SAME, not_modified, part_asked
 from mmsearch.server.description import binary
+from mmsearch.server.films import films_json, listed_pictures
 from mmsearch.server.filters import WHERE
-from mmsearch.server.problems import Unfit, problem, responses
+from mmsearch.server.originals import OpenOriginal, Stream, original_of
+from mmsearch.server.problems import Unfit, gone, problem, responses
 from mmsearch.server.schemas import (
     AFTER,
     LARGEST_ID,
@@ -29,15 +31,17 @@ from mmsearch.server.schemas import (
     DescribedPicture,
     FacetAnswer,
     FacetCount,
+    Id,
     LabelSetStatus,
     PictureFacts,
+    PictureLabel,
     PictureList,
     Share,
     StatusAnswer,
     TimelineAnswer,
 )
 from mmsearch.server.services import answer, services
-from mmsearch.server.thumbnails import Side, Stream, blocks, opened_original, photo_facts_of
+from mmsearch.server.thumbnails import Side, photo_facts_of
 from mmsearch.store.base import is_given
 from mmsearch.store.facets import Facet
 
@@ -45,10 +49,10 @@ router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 503)
 _BY_ID = _PROBLEMS | responses(404)
 _FILE = _BY_ID | responses(410)
-_MEDIA_TYPES = {"HEIF": "image/heic"}
+_FILM_POLICY = "default-src 'none'; media-src 'self'; sandbox allow-same-origin"
+"""Of a film that is opened on its own: the document that a browser makes round it asks for it once more."""
 OCTETS = "application/octet-stream"
 """What pictures come as where only that is accepted; generated clients know no type of pictures as bytes."""
-Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
 WhereParameter = Annotated[list[str], Query(max_length=24, description=WHERE)]
 
 
@@ -62,25 +66,28 @@ async def list_pictures(
     offset: Annotated[int, Query(ge=0, le=LARGEST_ID, description=OFFSET)] = 0,
 ) -> Response:
     """List the pictures that pass all filters, in pages."""
-    page = await services(request).pictures.run(
-        lambda library: library.pictures(where, order=order, after=after, offset=offset, limit=limit)
-    )
-    body: PictureList = {"pictures": list(map(picture_json, page.pictures)), "n": page.n, "next": page.next}
-    return answer(body)
+
+    def work(library: Library) -> PictureList:
+        page = library.pictures(where, order=order, after=after, offset=offset, limit=limit)
+        return {"pictures": listed_pictures(library, page.pictures), "n": page.n, "next": page.next}
+
+    return answer(await services(request).pictures.run(work))
 
 
 @router.get("/pictures/{id}", tags=["pictures"], response_model=DescribedPicture, responses=_BY_ID)
 async def get_picture(request: Request, id: Id) -> Response:
     """Return what is known of a picture, with its labels."""
 
-    def work(library: Library) -> tuple[ImageRecord | None, tuple[GivenLabel, ...]]:
-        return library.picture(id), library.labels_of(id)
+    def work(library: Library) -> DescribedPicture | None:
+        image = library.picture(id)
+        if image is None:
+            return None
+        (picture,) = listed_pictures(library, [image])
+        labels: list[PictureLabel] = list(map(vars, library.labels_of(id)))  # type: ignore[arg-type]
+        return {**picture, "labels": labels}
 
-    image, labels = await services(request).pictures.run(work)
-    if image is None:
-        return gone(id)
-    body: DescribedPicture = {**picture_json(image), "labels": list(map(vars, labels))}  # type: ignore[arg-type]
-    return answer(body)
+    picture = await services(request).pictures.run(work)
+    return gone(id) if picture is None else answer(picture)
 
 
 @router.get(
@@ -121,51 +128,53 @@ async def get_thumbnail(
     responses=_FILE
     | responses(416)
     | {
-        200: binary("image/*", OCTETS),
-        206: {"description": "The part that `Range` asks for.", **binary("image/*", OCTETS)},
+        200: binary("image/*", "video/*", OCTETS),
+        206: {"description": "The part that `Range` asks for.", **binary("image/*", "video/*", OCTETS)},
         304: SAME,
     },
 )
 async def get_file(request: Request, id: Id) -> Response:
     """Return the original file of a picture, or a part of it, if it still is what was indexed.
 
-    Its entity tag is the sha256 of its bytes.
+    Of a moment of a film that is the film. Its entity tag is the sha256 of its bytes.
     """
-    original = await _original(request, id)
+    original = await services(request).pictures.run(lambda library: original_of(library, id))
     if original is None:
         return gone(id)
-    image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()}"', **KEPT}
+    headers, n_bytes = {"etag": f'"{original.content_hash.hex()}"', **KEPT}, original.image.size_bytes
     if same := not_modified(request, headers):
         return same
     # Only GET has parts.
-    part = part_asked(request.headers, headers["etag"], image.size_bytes) if request.method == "GET" else None
-    start, end = part or (0, image.size_bytes)
+    part = part_asked(request.headers, headers["etag"], n_bytes) if request.method == "GET" else None
+    start, end = part or (0, n_bytes)
     if part is not None and start == end:
-        sentence = f"the file has {image.size_bytes} bytes, none of which are in the range that was asked for"
-        return problem(416, sentence, headers={"content-range": f"bytes */{image.size_bytes}"})
+        sentence = f"the file has {n_bytes} bytes, none of which are in the range that was asked for"
+        return problem(416, sentence, headers={"content-range": f"bytes */{n_bytes}"})
     try:
-        file = await services(request).pictures.run(lambda _: opened_original(image, content_hash))
+        file = await services(request).pictures.run(lambda _: OpenOriginal.open(original))
     except PictureError as error:
         return _unreadable(error)
     headers |= {
         "accept-ranges": "bytes",
-        "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(image)}",
+        "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(original.image)}",
         "content-length": str(end - start),
-        "content-security-policy": "default-src 'none'; sandbox",
-        "content-type": accepted(request, _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")),
+        "content-security-policy": "default-src 'none'; sandbox" if original.film is None else _FILM_POLICY,
+        "content-type": accepted(request, original.media_type),
     }
     if request.method == "HEAD":
         file.close()
         return Response(headers=headers)
     if part is not None:
-        headers["content-range"] = f"bytes {start}-{end - 1}/{image.size_bytes}"
-    return Stream(blocks(file, start, end), file.close, status_code=200 if part is None else 206, headers=headers)
+        headers["content-range"] = f"bytes {start}-{end - 1}/{n_bytes}"
+    return Stream(file.blocks(start, end), file.close, status_code=200 if part is None else 206, headers=headers)
 
 
 @router.get("/pictures/{id}/facts", tags=["pictures"], response_model=PictureFacts, responses=_FILE | {304: SAME})
 async def get_picture_facts(request: Request, id: Id) -> Response:
-    """Return what the file of a picture says of how and where it was taken; it is read for every request."""
+    """Return what the file of a picture says of how and where it was taken; it is read for every request.
+
+    A film says nothing of that.
+    """
     original = await _original(request, id)
     if original is None:
         return gone(id)
@@ -173,7 +182,9 @@ async def get_picture_facts(request: Request, id: Id) -> Response:
     if same := not_modified(request, headers):
         return same
     try:
-        facts = await services(request).pictures.run(lambda library: photo_facts_of(library, *original))
+        facts: PhotoFacts = {}
+        if original[0].moment is None:
+            facts = await services(request).pictures.run(lambda library: photo_facts_of(library, *original))
     except PictureError as error:
         return _unreadable(error)
     described = answer(facts)
@@ -183,13 +194,14 @@ async def get_picture_facts(request: Request, id: Id) -> Response:
 
 @router.get("/facets", tags=["pictures"], response_model=FacetAnswer, responses=_PROBLEMS)
 async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
-    """Count the pictures that pass all filters, by folder, year, size, format, width, orientation, label and tag.
+    """Count the pictures that pass all filters, by folder, year, size, format, shape, kind, label and tag.
 
     Every class has the filters that give it, to be added to a search.
     """
     facets = await services(request).pictures.run(lambda library: library.facets(where))
     body: FacetAnswer = {
-        "n": facets.n, "folders": _counts(facets.folders), "years": _counts(facets.years),
+        "n": facets.n, "kinds": _counts(facets.kinds),
+        "folders": _counts(facets.folders), "years": _counts(facets.years),
         "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
         "widths": _counts(facets.widths), "orientations": _counts(facets.orientations),
         "labels": [{"label_set": of.label_set, "labels": _counts(of.facets)} for of in facets.labels],
@@ -229,7 +241,7 @@ async def get_status(request: Request) -> Response:
         "answers_texts": answers_texts, "has_local": status.local is not None,
         "has_parts": status.parts is not None,
         "has_faces": status.faces is not None and status.faces.n_faces > 0, "dim": status.dim,
-        "n_pictures": status.n_images,
+        "n_pictures": status.n_images, "films": films_json(status.films),
         "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
         "revision": revision, "labels": list(map(_label_set, status.labels)),
         "keeps_annotations": server.libraries.place.folder is not None,
@@ -250,7 +262,7 @@ async def get_metrics(request: Request) -> Response:
 
     def work(library: Library) -> tuple[int, str | None]:
         store = library.reader()
-        return store.n_pictures, store.setting("model")
+        return store.page((), order="added", after=None, offset=0, limit=1).n, store.setting("model")
 
     n_pictures, model = await server.pictures.run(work)
     server.metrics.note(n_pictures=n_pictures, model=model)
@@ -280,11 +292,6 @@ def _pixels(box: list[float], image: ImageRecord) -> Box | None:
 def accepted(request: Request, media_type: str) -> str:
     """Return the type that a file is sent as."""
     return OCTETS if request.headers.get("accept") == OCTETS else media_type
-
-
-def gone(image_id: int) -> Response:
-    """Return the answer for a picture that is not in the library."""
-    return problem(404, f"there is no picture {image_id} in the library; it may have left since it was found")
 
 
 def _unreadable(error: PictureError) -> Response:

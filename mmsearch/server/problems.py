@@ -115,6 +115,11 @@ def problem(
     return ProblemResponse(body, headers)
 
 
+def gone(image_id: int) -> ProblemResponse:
+    """Return the answer for a picture that is not in the library."""
+    return problem(404, f"there is no picture {image_id} in the library; it may have left since it was found")
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the description of the errors that an endpoint may answer with."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

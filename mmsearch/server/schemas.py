@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
 
+from fastapi import Path
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 from typing_extensions import TypeAliasType, TypedDict
 
@@ -36,6 +37,7 @@ LARGEST_ID = 2**63 - 1
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 PictureId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 TagText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG)]
@@ -247,10 +249,45 @@ class PictureLabel(TypedDict):
     probability: float
 
 
-class DescribedPicture(Picture):
+class FilmOfPicture(TypedDict):
+    """The film that a picture is a moment of; `path`, `name` and `size_bytes` of the picture are the film's."""
+
+    seconds: Annotated[float | None, Field(description="How long it is; null where that is not known.")]
+    at: Annotated[float, Field(description="When the moment is, in seconds from the start of the film.")]
+    start: Annotated[float, Field(description="From when on it looks so.")]
+    end: Annotated[float, Field(description="Until when it looks so.")]
+    n_frames: Annotated[int, Field(description="How many pictures of it the library has; see its `moments`.")]
+    hdr: Annotated[str, Field(description="`PQ` or `HLG` where its colours are HDR, which are shown as they are.")]
+    problem: Annotated[str, Field(description="A sentence on what is wrong with it; empty if nothing is.")]
+
+
+class ListedPicture(Picture):
+    """A picture of the library. A film is listed once, by its first moment."""
+
+    film: NotRequired[Annotated[FilmOfPicture, Field(description="Only where it is a moment of a film.")]]
+
+
+class DescribedPicture(ListedPicture):
     """A picture with the labels that it was given, most probable first."""
 
     labels: list[PictureLabel]
+
+
+class Moment(TypedDict):
+    """A moment of a film: the `id` of the picture of it, and its times in seconds, as in `FilmOfPicture`."""
+
+    id: int
+    at: float
+    start: float
+    end: float
+
+
+class MomentList(TypedDict):
+    """Moments of a film by time; `n` is how many the film has."""
+
+    moments: list[Moment]
+    n: int
+    next: Annotated[str | None, Field(description="The `after` of the next page; null where there is none.")]
 
 
 class PictureFacts(TypedDict, total=False):
@@ -369,7 +406,7 @@ class SearchesAnswer(TypedDict):
 class PictureList(TypedDict):
     """One page of pictures; `n` counts all that pass the filters."""
 
-    pictures: list[Picture]
+    pictures: list[ListedPicture]
     n: int
     next: Annotated[str | None, Field(description="The `after` of the page that follows; null at the end.")]
 
@@ -390,9 +427,10 @@ class LabelCounts(TypedDict):
 
 
 class FacetAnswer(TypedDict):
-    """Counts of the pictures that pass the filters; a folder counts all that lies below it."""
+    """Counts of the pictures that pass the filters; a folder counts all that lies below it, and a film is one."""
 
     n: int
+    kinds: Annotated[list[FacetCount], Field(description="Pictures and films; empty where there are no films.")]
     folders: list[FacetCount]
     years: list[FacetCount]
     sizes: list[FacetCount]
@@ -438,6 +476,16 @@ class LabelSetStatus(TypedDict):
     ]
 
 
+class FilmsStatus(TypedDict):
+    """The films of the library: how many, how long together, and how many moments of them are pictures."""
+
+    n: int
+    seconds: float
+    n_moments: int
+    n_incomplete: Annotated[int, Field(description="Of these only a part could be read.")]
+    n_hdr: Annotated[int, Field(description="Of these the colours are HDR, which are shown as they are.")]
+
+
 class StatusAnswer(TypedDict):
     """What is in the library. `revision` changes with every change of it."""
 
@@ -451,7 +499,8 @@ class StatusAnswer(TypedDict):
     has_parts: Annotated[bool, Field(description="Whether pictures have parts.")]
     has_faces: Annotated[bool, Field(description="Whether faces were found in any.")]
     dim: int
-    n_pictures: int
+    n_pictures: Annotated[int, Field(description="Without films.")]
+    films: Annotated[FilmsStatus | None, Field(description="Null where there are none.")]
     n_bad: int
     n_in_graph: int
     size_bytes: int

@@ -1,29 +1,22 @@
-"""Pictures as they may be shown: thumbnails, made once and kept, originals and facts; only what was indexed, ever.
+"""Pictures as they may be shown: thumbnails, made once and kept, and facts; only what was indexed, ever.
 
 The bytes of a file are compared with the hash that was stored when it was indexed. Whatever has come in its place
-since, a link to a file elsewhere included, is not shown.
+since, a link to a file elsewhere included, is not shown. Frames of films are decoded anew for their thumbnails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
 from enum import IntEnum
-from hashlib import sha256
-from io import BufferedReader
 
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
-from mmsearch.errors import PictureError
-from mmsearch.images import CHANGED, PhotoFacts, enough_for
+from mmsearch.images import PhotoFacts, enough_for
 from mmsearch.library import Library
-from mmsearch.processes.decoder import IndexedFile, Limits
+from mmsearch.processes.decoder import IndexedFile, Limits, Source
+from mmsearch.query.frames import indexed_frame, part_of_frame
 from mmsearch.records import Box, ImageRecord
 from mmsearch.server.services import Services
-
-_BLOCK = 1 << 16
+from mmsearch.store.base import in_folder
 
 
 class Side(IntEnum):
@@ -73,8 +66,11 @@ class Thumbnails:
         kept = None if box else self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        file = _file(image, content_hash)
-        jpeg = library.decoder().thumbnail(file, side, box=box, limits=_limits(image)).jpeg
+        source: Source = IndexedFile(os.fsencode(image.path), content_hash)
+        if image.moment is not None:
+            source = indexed_frame(in_folder(library.reader(), "films"), image, library.film_reader())
+            box = part_of_frame(box, image, source)
+        jpeg = library.decoder().thumbnail(source, side, box=box, limits=_limits(image)).jpeg
         if box is None:
             self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
@@ -88,68 +84,9 @@ def photo_facts_of(library: Library, image: ImageRecord, content_hash: bytes) ->
     PictureError
         If the file has gone, changed or cannot be read.
     """
-    return library.decoder().photo_facts(_file(image, content_hash), limits=_limits(image))
-
-
-def _file(image: ImageRecord, content_hash: bytes) -> IndexedFile:
-    return IndexedFile(os.fsencode(image.path), content_hash)
+    file = IndexedFile(os.fsencode(image.path), content_hash)
+    return library.decoder().photo_facts(file, limits=_limits(image))
 
 
 def _limits(image: ImageRecord) -> Limits:
     return Limits.of_own(enough_for(image.width, image.height))
-
-
-def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
-    """Return the file of a picture, open, after comparing all of it with what was indexed.
-
-    Raises
-    ------
-    PictureError
-        If the file has gone, changed or cannot be read.
-    """
-    try:
-        handle = os.open(os.fsencode(image.path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except FileNotFoundError as error:
-        raise PictureError("vanished", "the file is not there any more; index its folder again") from error
-    except OSError as error:
-        raise PictureError("permission", f"the file cannot be read ({error.strerror})") from error
-    file = os.fdopen(handle, "rb")
-    try:
-        digest, n_bytes = sha256(), 0
-        while n_bytes <= image.size_bytes and (block := file.read(_BLOCK)):  # a device would never end
-            digest.update(block)
-            n_bytes += len(block)
-        if digest.digest() != content_hash:
-            raise PictureError("changed", CHANGED)
-    except OSError as error:
-        file.close()
-        raise PictureError("changed", CHANGED) from error
-    except PictureError:
-        file.close()
-        raise
-    return file
-
-
-def blocks(file: BufferedReader, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes of a file from `start` to before `end`, and close it."""
-    with file:
-        file.seek(start)
-        while block := file.read(min(_BLOCK, end - file.tell())):
-            yield block
-
-
-class Stream(StreamingResponse):
-    """An answer that is made while it is sent; `end` is called after it, also where the client has left before."""
-
-    def __init__(
-        self, pieces: Iterator[bytes], end: Callable[[], None], *, status_code: int = 200, headers: dict[str, str]
-    ) -> None:
-        super().__init__(pieces, status_code, headers)
-        self._end = end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._end()

@@ -72,10 +72,13 @@ def export_shards(
                 left.discard(file.path)
             n_done += len(block)
             on_progress("export", n_done, store.n_pictures)
-    notices = (_left_text(len(left), out),) if left else ()
+    notices = [_left_text(len(left), out)] if left else []
+    n_films = 0 if store.as_folder is None else store.as_folder.films.n_films
+    if n_films:
+        notices.append(f"{n_films} film{'s are' if n_films > 1 else ' is'} left out: shards have pictures alone")
     seconds = time.perf_counter() - start
     return IngestReport(
-        new=n_new, changed=n_changed, gone=len(left), unchanged=n_unchanged, notices=notices, seconds=seconds
+        new=n_new, changed=n_changed, gone=len(left), unchanged=n_unchanged, notices=tuple(notices), seconds=seconds
     )
 
 

@@ -1,8 +1,6 @@
-"""DECODE: the sound of a file that anybody may have made, as samples. FFmpeg does it, by PyAV.
+"""DECODE: the sound of a file that anybody may have made, as samples.
 
-A text can make FFmpeg open other files and addresses, so it is given an open file, a list of containers, and no
-protocol to open anything else with. What is hostile beyond that costs the process in which this runs: nothing here
-belongs into that of the user.
+What is hostile costs the process in which this runs: nothing here belongs into that of the user.
 """
 
 from __future__ import annotations
@@ -11,22 +9,19 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.errors import SoundError
+from mmsearch.media.open import frames_of, is_shorter_than_it_says, open_container, refuse_lack_of_memory
 from mmsearch.sound.peaks import MOST_SECONDS
 from mmsearch.sound.spectrogram import RATE, Samples
-from mmsearch.system import is_out_of_memory
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_CONTAINERS = (
-    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "ogg", "mpeg", "mpegts", "flv", "asf",
-    "wav", "w64", "mp3", "flac", "aac", "aiff", "caf", "ac3", "eac3", "amr", "ape", "wv", "tta", "au", "rm",
-)  # fmt: skip
 _EXTENSIONS = frozenset(
     b".3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .caf .divx .eac3 .flac .flv .insv .m2ts .m4a "
     b".m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv .opus .rmvb .snd .spx .tta .vob .w64 "
@@ -36,7 +31,6 @@ _PROTECTED = ("enca", "drms")  # what an MP4 calls sound that is encrypted
 _CHUNK = 1 << 16  # samples, 8 s
 _TOGETHER = 1 << 13  # samples that the resampler gives at once: Python takes its time for each piece
 _COUNTED = ("aiff", "au")  # containers that say how long they are, which FFmpeg takes for true
-_UNKNOWN = 0x7F000000  # bytes: more in a WAV are said by programs that cannot know
 _MOST_CHANNELS, _MOST_RATE = 64, 1_000_000
 
 
@@ -85,7 +79,7 @@ def samples_of(
     most = round(min(MOST_SECONDS, MOST_SECONDS if seconds is None else seconds) * RATE)
     with os.fdopen(os.dup(handle), "rb") as file:
         file.seek(0)
-        with closing(_opened(file)) as container:
+        with closing(open_container(file, partial(SoundError, "not_a_sound"))) as container:
             decoded = _decoded(container, hearing, start, round(RATE * speed))
             pending: list[Samples] = []
             n_pending = 0
@@ -108,41 +102,17 @@ def samples_of(
 
 
 def _is_cut(handle: int, container: InputContainer, seconds: float) -> bool:
-    """Return whether a file says itself that there is more in it, where FFmpeg does not notice that."""
+    """Return whether a file says itself that it is longer, where FFmpeg does not notice that."""
     if container.format.name in _COUNTED:
         stream: Any = container.streams.audio[0]
         return seconds < 0.99 * float((stream.duration or 0) * stream.time_base) - 0.1
-    head, n_bytes = os.pread(handle, 8, 0), os.fstat(handle).st_size
-    said = int.from_bytes(head[4:], "little")  # very much, or nothing, by programs that do not know the end
-    return head[:4] == b"RIFF" and said < _UNKNOWN and n_bytes < 0.99 * said
+    return is_shorter_than_it_says(handle)
 
 
 def _joined(pending: list[Samples]) -> Samples:
     """Return samples as one array, none of them absurd: decoders of floats may give anything."""
     joined = np.concatenate([np.zeros(0, np.float32), *pending])
     return np.clip(np.nan_to_num(joined, copy=False), -16.0, 16.0, out=joined)
-
-
-def _opened(file: Any) -> InputContainer:
-    import av
-
-    av.logging.set_level(None)
-    if not os.fstat(file.fileno()).st_size:
-        raise SoundError("not_a_sound", "the file is empty")
-    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
-    try:
-        container: InputContainer = av.open(file, metadata_errors="ignore", options=options)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        _refuse_shortage(error)
-        raise SoundError(
-            "not_a_sound", "this is no recording and no film in a known format, or its beginning is missing"
-        ) from error
-    return container
-
-
-def _refuse_shortage(error: Exception) -> None:
-    if is_out_of_memory(error) or getattr(error, "errno", None) == 12:
-        raise MemoryError(str(error)) from error
 
 
 def _decoded(container: InputContainer, hearing: Hearing, start: float, rate: int) -> Iterator[Samples]:
@@ -176,23 +146,13 @@ def _decoded(container: InputContainer, hearing: Hearing, start: float, rate: in
 
 def _frames(container: InputContainer, stream: Any, hearing: Hearing) -> Iterator[Any]:
     """Yield decoded frames; packets that cannot be decoded are left out."""
-    import av
+    n_damaged = 0
 
-    n_damaged, packets = 0, container.demux(stream)
-    while True:
-        try:
-            frames = next(packets).decode()
-        except (StopIteration, av.EOFError):
-            break
-        except av.InvalidDataError as error:
-            _refuse_shortage(error)
-            n_damaged += 1
-            continue
-        except (av.FFmpegError, OSError, ValueError) as error:
-            _refuse_shortage(error)
-            n_damaged += 1
-            break
-        yield from frames
+    def count() -> None:
+        nonlocal n_damaged
+        n_damaged += 1
+
+    yield from frames_of(container, stream, count)
     if n_damaged:
         hearing.problem = "parts of it are damaged, or it is cut short; what could be heard of it is kept"
 
@@ -246,5 +206,5 @@ class _Resampler:
             for each in self._resampler.resample(frame):
                 yield each.to_ndarray()[0]
         except av.FFmpegError as error:
-            _refuse_shortage(error)
+            refuse_lack_of_memory(error)
             raise SoundError("unsupported", f"{self._given[1]} of sound cannot be mixed to one channel") from error

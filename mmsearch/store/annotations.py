@@ -205,7 +205,8 @@ class LibraryAnnotations:
     def type(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str]) -> int:
         """Keep tags, or a caption in place of the one before, for each of some pictures.
 
-        They stay with a picture when it is moved, and come back with it when it was removed and is indexed again.
+        Those of a frame are those of its film, and so of all its frames. They stay with a picture when it is moved,
+        and come back with it when it was removed and is indexed again.
 
         Returns
         -------
@@ -220,7 +221,7 @@ class LibraryAnnotations:
         texts = [kept_text(kind, text) for text in dict.fromkeys(texts)]
         if kind is Kind.CAPTION and len(texts) != 1:
             raise QueryError(f"{len(texts)} captions were given; expected one, as a picture has one of the user")
-        ids, db = self._known(image_ids), self._catalog.db
+        ids, db = self._catalog.frames_with(self._known(image_ids)), self._catalog.db
         with self._catalog.writing():
             if kind is Kind.CAPTION:
                 db.executemany(
@@ -255,7 +256,7 @@ class LibraryAnnotations:
             If a picture is not there, or nothing of this kind is typed.
         """
         _require_typed(kind)
-        ids, db = self._known(image_ids), self._catalog.db
+        ids, db = self._catalog.frames_with(self._known(image_ids)), self._catalog.db
         asked = None if texts is None else {folded(cleaned(text)) for text in texts}
         with self._catalog.writing():
             typed = [

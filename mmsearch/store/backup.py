@@ -125,7 +125,7 @@ def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) 
         db.execute("PRAGMA journal_mode=DELETE")  # one file, whoever reads it
     vectors = store.first_rows(store.n_rows) if with_vectors and store.has_vectors else None
     parts = store.parts.rows() if with_vectors and store.parts.most else None
-    n_pictures, n_vectors = store.n_pictures, store.n_rows - store.n_dead
+    n_pictures, n_vectors = store.catalog.count_files(), store.n_rows - store.n_dead
     encoder, notices = lasting_files(store), []
     if encoder.problem:
         notices.append(f"the encoder is not whole, and is left out: {encoder.problem}")

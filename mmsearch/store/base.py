@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from mmsearch.arguments import AUTO, FP32, USUAL, Device, Precision, Variant, Views, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
-from mmsearch.predicates import ANNOTATED, FilterLike, Predicate
+from mmsearch.predicates import ANNOTATED, FILMED, FilterLike, Predicate
 from mmsearch.predicates.tree import comparisons
 from mmsearch.records import (
     BadPicture,
@@ -117,13 +117,15 @@ class Passed:
 class Shortlist:
     """The best (cosine, picture) for a vector, the route to them, and how many pictures they were chosen from.
 
-    `next_score` is the cosine of the picture that comes after them, None where there are no more.
+    `next_score` is the cosine of the picture that comes after them, None where there are no more. In one by file
+    each is in one of the best files, whose best picture is there and has not been given before.
     """
 
     pictures: list[tuple[float, ImageRecord]]
     route: str
     n_candidates: int
     next_score: float | None = None
+    is_by_file: bool = False
 
     @classmethod
     def of(cls, ranked: list[tuple[float, ImageRecord]], k: int, route: str, n_candidates: int) -> Shortlist:
@@ -323,7 +325,7 @@ class LibraryStore(Protocol):
         """Return the pictures that were made of files of these contents, by id."""
 
     def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
-        """Return the sha256 of the file that each of some pictures was made of."""
+        """Return the sha256 of the file that each of some pictures lies in: for the frames of a film one."""
 
     def copies_of(
         self, content_hashes: Iterable[bytes], condition: Condition = ALL, *, limit: int
@@ -334,7 +336,10 @@ class LibraryStore(Protocol):
         """
 
     def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
-        """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""
+        """Return a picture and what tells its contents, or None if there is no such picture.
+
+        That is the sha256 of the file that it was made of, or for a frame of a film `mmsearch.frames.frame_hash`.
+        """
 
     # -- to be shown ---------------------------------------------------------------------------------
 
@@ -420,7 +425,7 @@ def refuse_annotations(address: str, changes: Changes) -> None:
 def refuse_filters(address: str, predicate: Predicate | None) -> None:
     """Raise UnsupportedError if a filter is by label or annotation, for a library that keeps none."""
     for part in () if predicate is None else comparisons(predicate):
-        if part.field == "label" or part.field in ANNOTATED:
+        if part.field == "label" or part.field in ANNOTATED | FILMED:
             raise _unsupported(address, "labels" if part.field == "label" else f"filters by {part.field}")
 
 

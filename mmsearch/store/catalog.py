@@ -21,7 +21,8 @@ from mmsearch.errors import (
     LibraryLostError,
     LibraryVersionError,
 )
-from mmsearch.records import BadPicture, FileLook, ImageRecord, Order
+from mmsearch.frames import file_of
+from mmsearch.records import BadPicture, FileLook, FilmMoment, ImageRecord, Order
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.connect import CatalogLook, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
@@ -32,13 +33,13 @@ from mmsearch.store.where import SqlCondition, register_functions
 from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
-_COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
+_COLUMNS = 'id, path, row, size, mtime_ns, width, height, format, taken, film, at, start, "end"'
 _KNOWN = "id, hash, reading, annotated, beside, path, size, mtime_ns, ctime_ns"
 _BROAD = 10_000  # pictures that pass a filter: passing over others takes less than sorting so many
 _CHUNK = 500  # bound parameters of one statement
 _MOST = (1 << 63) - 1
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
-BELOW = "(path = ? OR (path >= ? AND path < ?))"
+BELOW = "((path >= ? AND path < ?) OR (path >= ? AND path < ?))"
 """Condition: a path is a place or lies below it; `bounds_below` gives the parameters."""
 
 
@@ -79,8 +80,10 @@ def _nothing() -> None:
 
 def record_of(values: Sequence[Any]) -> ImageRecord:
     """Return the record of one row of `_COLUMNS`."""
-    image_id, path, *rest = values
-    return ImageRecord(image_id, os.fsdecode(path), *rest)
+    image_id, path, row, size, mtime_ns, width, height, format, taken, film, *times = values
+    moment = None if film is None else FilmMoment(film, *times)
+    file = os.fsdecode(path if film is None else file_of(path))
+    return ImageRecord(image_id, file, row, size, mtime_ns, width, height, format, taken, moment)
 
 
 def _known_file(values: Sequence[Any]) -> KnownFile:
@@ -89,10 +92,10 @@ def _known_file(values: Sequence[Any]) -> KnownFile:
     return KnownFile(path, FileLook(*look), image_id, content_hash, reading, annotated, beside)
 
 
-def bounds_below(root: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the parameters of `BELOW` for a place."""
+def bounds_below(root: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the parameters of `BELOW` for a place; the frames of a film lie at its path."""
     prefix = root.rstrip(b"/") + b"/"
-    return root, prefix, prefix[:-1] + b"0"
+    return root, root + b"\1", prefix, prefix[:-1] + b"0"
 
 
 class Catalog:
@@ -436,13 +439,55 @@ class Catalog:
         return None if row is None else record_of(row)
 
     def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
-        """Return the sha256 of the file that each of some pictures was made of."""
-        hash_of: dict[int, bytes] = {}
+        """Return what tells the contents of each of some pictures: the sha256 of its file, or `frame_hash`."""
+        return self._of_ids("hash", image_ids)
+
+    def file_hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the sha256 of the file that each of some pictures lies in: for the frames of a film one."""
+        if not self.has_films():
+            return self.hashes_of(image_ids)
+        return self._of_ids("ifnull((SELECT film.hash FROM film WHERE film.id = image.film), hash)", image_ids)
+
+    def _of_ids(self, value: str, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the value of an SQL expression for each of some pictures."""
+        value_of: dict[int, bytes] = {}
         for start in range(0, len(image_ids), _CHUNK):
             chunk = [int(key) for key in image_ids[start : start + _CHUNK] if abs(int(key)) < 1 << 63]
-            sql = f"SELECT id, hash FROM image WHERE id IN ({','.join('?' * len(chunk))})"
-            hash_of.update(self.db.execute(sql, chunk))
-        return hash_of
+            sql = f"SELECT id, {value} FROM image WHERE id IN ({','.join('?' * len(chunk))})"
+            value_of.update(self.db.execute(sql, chunk))
+        return value_of
+
+    def once(self, condition: SqlCondition) -> SqlCondition:
+        """Return a condition that of a film the first frame alone passes of those that pass another one.
+
+        It stands for all of the film.
+        """
+        if not self.has_films():
+            return condition
+        if not condition.sql:
+            return SqlCondition("part = 0")
+        first = f"SELECT min(id) FROM image WHERE film IS NOT NULL AND ({condition.sql}) GROUP BY film"
+        sql = f"({condition.sql}) AND (film IS NULL OR id IN ({first}))"
+        return SqlCondition(sql, (*condition.parameters, *condition.parameters), condition.predicate)
+
+    def frames_with(self, image_ids: Sequence[int]) -> list[int]:
+        """Return the ids of some pictures, and with a frame of a film those of all its frames."""
+        if not self.has_films():
+            return list(image_ids)
+        sql = "SELECT id FROM image WHERE film = (SELECT film FROM image WHERE id = ?) ORDER BY part"
+        together: dict[int, None] = {}
+        for image_id in image_ids:
+            frames = [frame for (frame,) in self.db.execute(sql, (image_id,))]
+            together |= dict.fromkeys(frames or [image_id])
+        return list(together)
+
+    def count_files(self) -> int:
+        """Return how many pictures are files of their own, and no frames of films."""
+        return self.count_where("film IS NULL", ())
+
+    def has_films(self) -> bool:
+        """Return whether there is a film."""
+        return self.db.execute("SELECT 1 FROM film LIMIT 1").fetchone() is not None
 
     def count_copies(
         self, content_hashes: Sequence[bytes], condition: str = "", parameters: Sequence[Any] = ()
@@ -470,8 +515,9 @@ class Catalog:
         return [record_of(values) for values in self.db.execute(sql, (content_hash, *parameters, limit))]
 
     def paths_of_size(self, size: int) -> list[bytes]:
-        """Return the paths of all pictures whose files have so many bytes."""
-        return [path for (path,) in self.db.execute("SELECT path FROM image WHERE size = ?", (size,))]
+        """Return the paths of all pictures, without frames of films, whose files have so many bytes."""
+        sql = "SELECT path FROM image WHERE size = ? AND film IS NULL"
+        return [path for (path,) in self.db.execute(sql, (size,))]
 
     def image_ids(self) -> list[int]:
         """Return the ids of all pictures."""
@@ -502,10 +548,13 @@ class Catalog:
         return files
 
     def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
-        """Return up to `limit` pictures whose ids come after one, by id, each with it and under its row."""
+        """Return up to `limit` pictures whose ids come after one, by id, each with it and under its row.
+
+        Frames of films are none: they are no files.
+        """
         sql = (
             "SELECT id, path, hash, width, height, format, taken, reading, row, size, mtime_ns, ctime_ns "
-            "FROM image WHERE id > ? ORDER BY id LIMIT ?"
+            "FROM image WHERE id > ? AND film IS NULL ORDER BY id LIMIT ?"
         )
         return [
             (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mmsearch.annotations import Annotations
+from mmsearch.frames import file_of
 from mmsearch.records import FileLook, Matrix
 from mmsearch.store.documents import annotate, write_documents
 from mmsearch.store.faces import keep_faces
@@ -77,6 +78,33 @@ class KnownBad(NamedTuple):
     n_tries: int
 
 
+class FrameTimes(NamedTuple):
+    """Which frame of a film a picture is, by its time among those that are kept, and the times of `FilmMoment`."""
+
+    part: int
+    at: float
+    start: float
+    end: float
+
+
+class FilmProgress(NamedTuple):
+    """A film, and how far it was read in seconds; its frames up to there are committed with it.
+
+    `ends` are the sha256 of its first and last bytes, `seconds` how long it is, None if that is not known, and
+    `problem` what is wrong with it, or empty.
+    """
+
+    path: bytes
+    look: FileLook
+    content_hash: bytes
+    ends: bytes
+    seconds: float | None
+    hdr: str
+    read_to: float
+    is_whole: bool
+    problem: str
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither.
@@ -84,7 +112,8 @@ class StoredFile:
     `reading` is the number of the way in which it was read (`mmsearch.records.READING`). `annotations` of None are
     not read yet, and leave those of a picture that stays as they are; `beside` is what the files beside it looked
     like that were read for them. `signature` (`mmsearch.images.luminances`), `parts`
-    (`mmsearch.records.parts_layout`) and `faces` (`mmsearch.faces.packing`) of None are not made yet.
+    (`mmsearch.records.parts_layout`) and `faces` (`mmsearch.faces.packing`) of None are not made yet. `frame` is
+    there for a frame of a film, whose `path` is that of `mmsearch.frames`.
     """
 
     path: bytes
@@ -102,6 +131,7 @@ class StoredFile:
     signature: bytes | None = None
     parts: bytes | None = None
     faces: bytes | None = None
+    frame: FrameTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +174,8 @@ class Changes:
     gone: list[int] = field(default_factory=list)  # ids
     forgotten: list[bytes] = field(default_factory=list)  # paths of rejected files that left
     roots: list[bytes] = field(default_factory=list)  # given to `index`
+    films: list[FilmProgress] = field(default_factory=list)  # those of frames in stored among them
+    ends: list[tuple[bytes, float]] = field(default_factory=list)  # of frames that are listed, by their paths
 
     def __len__(self) -> int:
         """Return how many entries would be changed."""
@@ -165,10 +197,13 @@ def apply_changes(
             "WHERE id = ?",
             (touched.path, touched.path, *touched.look, touched.image_id),
         )
+    for film in changes.films:
+        _keep_film(db, film)
     stored = [
         store_image(db, file, row if file.vector is not None else file.row, of_parts)
         for file, row, of_parts in zip(changes.stored, rows, parts, strict=True)
     ]
+    db.executemany('UPDATE image SET "end" = ? WHERE path = ?', [(end, path) for path, end in changes.ends])
     for file in changes.annotated:
         annotate(db, file.image_id, file.annotations, file.beside)
     for bad in changes.rejected:
@@ -200,12 +235,32 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int, parts: bytes
         ),
     )  # fmt: skip
     image_id: int = db.execute("SELECT id FROM image WHERE path = ?", (file.path,)).fetchone()[0]
+    if file.frame is not None:
+        db.execute(
+            'UPDATE image SET film = (SELECT id FROM film WHERE path = ?), part = ?, at = ?, start = ?, "end" = ? '
+            "WHERE id = ?",
+            (file_of(file.path), *file.frame, image_id),
+        )
     if file.annotations is not None:
         annotate(db, image_id, file.annotations, file.beside)
     sign_image(db, image_id, file.content_hash, file.signature)
     keep_parts(db, image_id, file.content_hash, parts)
     keep_faces(db, image_id, file.content_hash, file.faces)
     return image_id
+
+
+def _keep_film(db: sqlite3.Connection, film: FilmProgress) -> None:
+    """List a film, or how far it was read by now; one of other contents that was at its path leaves."""
+    if film.is_whole:  # or else how often it was tried would be forgotten
+        db.execute("DELETE FROM bad_film WHERE path = ?", (film.path,))
+    db.execute("DELETE FROM film WHERE path = ? AND hash <> ?", (film.path, film.content_hash))
+    db.execute(
+        "INSERT INTO film (path, size, mtime_ns, ctime_ns, hash, ends, seconds, hdr, read_to, is_whole, problem) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET size = excluded.size, "
+        "mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, seconds = excluded.seconds, "
+        "hdr = excluded.hdr, read_to = excluded.read_to, is_whole = excluded.is_whole, problem = excluded.problem",
+        (film.path, *film.look, *film[2:]),
+    )
 
 
 def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:

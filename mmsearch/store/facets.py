@@ -1,4 +1,4 @@
-"""Counts of the pictures that filters would leave: by folder, year, size, format, shape, label and tag."""
+"""Counts of the pictures that filters would leave: by folder, year, size, format, shape, kind, label and tag."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmsearch.annotations.tokens import folded, levels_of
-from mmsearch.predicates import ORIENTATIONS, Comparison, FilterLike, written
+from mmsearch.predicates import KINDS, ORIENTATIONS, Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import ORIENTATION, SqlCondition, condition_of, said_by_kind
+from mmsearch.store.where import KIND, ORIENTATION, SqlCondition, condition_of, said_by_kind
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
@@ -56,7 +56,8 @@ class Facets:
     """Pictures that pass some filters, in classes; empty classes are left out.
 
     A folder counts what is at any depth below it, as the filter does; of the folders that hold all only the deepest
-    is named, and of very many folders the largest.
+    is named, and of very many folders the largest. A film counts once; `kinds` are pictures and films, and empty in
+    a library without films.
     """
 
     n: int
@@ -68,6 +69,7 @@ class Facets:
     orientations: tuple[Facet, ...]
     labels: tuple[LabelFacets, ...] = ()
     tags: tuple[Facet, ...] = ()
+    kinds: tuple[Facet, ...] = ()
 
 
 def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
@@ -85,7 +87,7 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
         return Counter(dict(catalog.db.execute(sql, condition.parameters)))
 
     with catalog.reading():
-        condition = spelled(catalog, condition)
+        condition = catalog.once(spelled(catalog, condition))
         counts = Counts(
             folders=counted("folder_of(path)"),
             sizes=counted(_class("size", SIZES)),
@@ -95,7 +97,9 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
             orientations=counted(ORIENTATION),
         )
         labels, tags = _labels(catalog, condition), _tags(catalog, condition)
-    return replace(facets_of(counts), labels=labels, tags=tags)
+        by_kind = counted(KIND) if catalog.has_films() else {}
+    kinds = tuple(Facet(f"{kind}s", (f"kind = {kind}",), by_kind[kind]) for kind in KINDS if kind in by_kind)
+    return replace(facets_of(counts), labels=labels, tags=tags, kinds=kinds)
 
 
 def _class(column: str, lows: Sequence[int]) -> str:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mmsearch.store.annotations import LibraryAnnotations
     from mmsearch.store.comparisons import LibraryComparisons
     from mmsearch.store.faces import LibraryFaces
+    from mmsearch.store.films import LibraryFilms
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
@@ -510,6 +511,13 @@ class Store(Pictures):
         return LibrarySounds(self)
 
     @property
+    def films(self) -> LibraryFilms:
+        """The films, whose frames are pictures."""
+        from mmsearch.store.films import LibraryFilms
+
+        return LibraryFilms(self)
+
+    @property
     def remembered(self) -> RememberedQueries:
         """The vectors of texts that were looked for."""
         return RememberedQueries(self)
@@ -574,10 +582,10 @@ class Store(Pictures):
         with self.catalog.writing():
             if changes.gone:
                 self.people.note_gone(changes.gone)
-            self._apply(changes)
+            self.apply(changes)
 
-    def _apply(self, changes: Changes) -> None:
-        """Change the catalog; inside a transaction."""
+    def apply(self, changes: Changes) -> None:
+        """Change the catalog as `commit` does; inside a transaction of the writer."""
         rows = append_vectors(self, changes.stored)
         placed = self.parts.append([file.parts for file in changes.stored])
         apply_changes(self.catalog.db, changes, rows, placed)
@@ -585,7 +593,7 @@ class Store(Pictures):
     def remove_images(self, image_ids: Sequence[int]) -> None:
         """Forget pictures, and whom they show; their files are not touched."""
         with self.catalog.writing():
-            self._apply(Changes(gone=list(image_ids)))
+            self.apply(Changes(gone=list(image_ids)))
             self.people.drop_empty()
 
     def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
@@ -595,14 +603,18 @@ class Store(Pictures):
             yield changes
 
     def drop_rows(self, rows: Sequence[int]) -> int:
-        """Forget damaged or missing rows with their pictures, so that the next run embeds them again."""
+        """Forget damaged or missing rows with their pictures, so that the next run embeds them again.
+
+        A film is forgotten with all its frames, and read again. Returned is how many pictures these were.
+        """
         with self.catalog.writing():
             db = self.catalog.db
-            n = 0
+            n_before = self.catalog.count("image")
             for row in rows:
-                n += db.execute("DELETE FROM image WHERE row = ?", (int(row),)).rowcount
+                db.execute("DELETE FROM film WHERE id IN (SELECT film FROM image WHERE row = ?)", (int(row),))
+                db.execute("DELETE FROM image WHERE row = ?", (int(row),))
                 give_up_digest(self.catalog, int(row))
-        return n
+            return n_before - self.catalog.count("image")
 
     def give_up_lost(self, notify: Notify) -> int:
         """Say what the library has lost, and give it up so that it is embedded again; return how many pictures."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
 
-SCHEMA = 6
+SCHEMA = 7
 
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -134,15 +134,35 @@ _STEPS: dict[int, tuple[str, ...]] = {
             path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER,
             code TEXT NOT NULL, message TEXT NOT NULL, n_tries INTEGER NOT NULL) WITHOUT ROWID""",
     ),
+    # Films: a frame of one is an image with a time, named by `mmsearch.frames`, and `part` counts those of a film;
+    # of a photograph that is 0. Frames go with their film.
+    7: (
+        """CREATE TABLE film (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, ctime_ns INTEGER, hash BLOB NOT NULL, ends BLOB NOT NULL, seconds REAL,
+            hdr TEXT NOT NULL, read_to REAL NOT NULL, is_whole INTEGER NOT NULL, problem TEXT NOT NULL)""",
+        "CREATE INDEX film_hash ON film(hash)",
+        """CREATE TABLE bad_film (
+            path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER,
+            code TEXT NOT NULL, message TEXT NOT NULL, n_tries INTEGER NOT NULL) WITHOUT ROWID""",
+        "ALTER TABLE image ADD COLUMN film INTEGER",
+        "ALTER TABLE image ADD COLUMN part INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE image ADD COLUMN at REAL",
+        "ALTER TABLE image ADD COLUMN start REAL",
+        'ALTER TABLE image ADD COLUMN "end" REAL',
+        "CREATE INDEX image_film ON image(film, part) WHERE film IS NOT NULL",
+        "CREATE TRIGGER film_left AFTER DELETE ON film BEGIN DELETE FROM image WHERE film = OLD.id; END",
+    ),
 }
 _WITHOUT_LABELS = (
     "CREATE TEMP TABLE label_set (id INTEGER PRIMARY KEY, name TEXT, facts TEXT, done INTEGER)",
     "CREATE TEMP TABLE label (id INTEGER PRIMARY KEY, label_set INTEGER, name TEXT, vector BLOB)",
     "CREATE TEMP TABLE given (label INTEGER, image INTEGER, probability REAL)",
 )
+_WITHOUT_FRAMES = 'NULL AS film, 0 AS part, NULL AS at, NULL AS start, NULL AS "end" FROM main.image'
 _UNANNOTATED = (
-    "NULL AS camera, NULL AS lens, NULL AS latitude, NULL AS longitude, 0 AS annotated, NULL AS beside "
-    "FROM main.image"
+    "NULL AS camera, NULL AS lens, NULL AS latitude, NULL AS longitude, 0 AS annotated, NULL AS beside, "
+    f"{_WITHOUT_FRAMES}"
 )
 _WITHOUT_ANNOTATIONS = (
     "CREATE TEMP TABLE annotation (id INTEGER PRIMARY KEY, image INTEGER, kind TEXT, source TEXT, text TEXT)",
@@ -158,6 +178,12 @@ _WITHOUT_SOUNDS = (
     """CREATE TEMP TABLE bad_sound (path BLOB, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, code TEXT,
         message TEXT, n_tries INTEGER)""",
 )
+_WITHOUT_FILMS = (
+    """CREATE TEMP TABLE film (id INTEGER PRIMARY KEY, path BLOB, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+        hash BLOB, ends BLOB, seconds REAL, hdr TEXT, read_to REAL, is_whole INTEGER, problem TEXT)""",
+    """CREATE TEMP TABLE bad_film (path BLOB, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, code TEXT,
+        message TEXT, n_tries INTEGER)""",
+)
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
         f"CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading, {_UNANNOTATED}",
@@ -167,21 +193,30 @@ _READ_AS_NOW: dict[int, tuple[str, ...]] = {
         *_WITHOUT_LABELS,
         *_WITHOUT_ANNOTATIONS,
         *_WITHOUT_SOUNDS,
+        *_WITHOUT_FILMS,
     ),
     2: (
         f"CREATE TEMP VIEW image AS SELECT *, 1 AS reading, {_UNANNOTATED}",
         *_WITHOUT_LABELS,
         *_WITHOUT_ANNOTATIONS,
         *_WITHOUT_SOUNDS,
+        *_WITHOUT_FILMS,
     ),
     3: (
         f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}",
         *_WITHOUT_LABELS,
         *_WITHOUT_ANNOTATIONS,
         *_WITHOUT_SOUNDS,
+        *_WITHOUT_FILMS,
     ),
-    4: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_ANNOTATIONS, *_WITHOUT_SOUNDS),
-    5: _WITHOUT_SOUNDS,
+    4: (
+        f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}",
+        *_WITHOUT_ANNOTATIONS,
+        *_WITHOUT_SOUNDS,
+        *_WITHOUT_FILMS,
+    ),
+    5: (f"CREATE TEMP VIEW image AS SELECT *, {_WITHOUT_FRAMES}", *_WITHOUT_SOUNDS, *_WITHOUT_FILMS),
+    6: (f"CREATE TEMP VIEW image AS SELECT *, {_WITHOUT_FRAMES}", *_WITHOUT_FILMS),
 }
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmsearch.errors import QueryError
+from mmsearch.frames import file_of
 from mmsearch.names import shell_word
 from mmsearch.store.catalog import BELOW, Catalog, bounds_below
 
 _TABLES = {
     "image": "UPDATE", "typed": "UPDATE", "bad": "UPDATE OR REPLACE", "root": "UPDATE OR REPLACE",
-    "sound": "UPDATE", "bad_sound": "UPDATE OR REPLACE",
+    "sound": "UPDATE", "bad_sound": "UPDATE OR REPLACE", "film": "UPDATE", "bad_film": "UPDATE OR REPLACE",
 }  # fmt: skip
 """What has a path in a catalog, and how it is given another one."""
 _PARKED = b"\0"  # in front of a path: no path of a system begins so
@@ -56,7 +57,8 @@ class Moves:
         >>> moves.moved(b"/a/c.jpg"), moves.moved(b"/a/b/c.jpg"), moves.moved(b"/ab.jpg")
         (b'/x/c.jpg', b'/c.jpg', b'/ab.jpg')
         """
-        holding = [old for old in self.new_of if path == old or path.startswith(old.rstrip(b"/") + b"/")]
+        file = file_of(path)  # a film that moves takes its frames along
+        holding = [old for old in self.new_of if file == old or path.startswith(old.rstrip(b"/") + b"/")]
         if not holding:
             return path
         old = max(holding, key=len)
@@ -91,17 +93,17 @@ def move_paths(catalog: Catalog, moves: Moves) -> int:
     _refuse_meeting(db)
     _keep_equal_texts_once(db)
     db.execute("UPDATE image SET annotated = 0 WHERE moved(path) <> path")  # names of folders are annotations too
+    (n_pictures,) = db.execute("SELECT count(*) FROM image WHERE film IS NULL AND moved(path) <> path").fetchone()
     # By way of paths that no file has: two folders may change places. What was typed goes with its picture, by
     # triggers; of two rejected files, or two folders, that have one path now, one stays.
-    n_moved = {
-        table: db.execute(f"{verb} {table} SET path = parked(path) WHERE moved(path) <> path").rowcount
-        for table, verb in _TABLES.items()
-    }
+    for table, verb in _TABLES.items():
+        db.execute(f"{verb} {table} SET path = parked(path) WHERE moved(path) <> path")
     for table, verb in _TABLES.items():
         db.execute(f"{verb} {table} SET path = substr(path, 2) WHERE substr(path, 1, 1) = x'00'")
     db.execute("DELETE FROM bad WHERE path IN (SELECT path FROM image)")
     db.execute("DELETE FROM bad_sound WHERE path IN (SELECT path FROM sound)")
-    return n_moved["image"]
+    db.execute("DELETE FROM bad_film WHERE path IN (SELECT path FROM film)")
+    return int(n_pictures)
 
 
 def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
@@ -118,12 +120,17 @@ def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
 
 
 def _refuse_meeting(db: sqlite3.Connection) -> None:
-    """Raise QueryError if two pictures or recordings, or the captions typed of two, would have one path."""
-    for rows, what in (("image", ""), ("typed WHERE kind = 'caption'", "the captions of "), ("sound", "")):
+    """Raise QueryError if two pictures, recordings or films, or the captions typed of two, would have one path."""
+    for rows, what in (
+        ("film", ""),
+        ("image", ""),
+        ("typed WHERE kind = 'caption'", "the captions of "),
+        ("sound", ""),
+    ):
         sql = f"SELECT min(path), max(path), moved(path) FROM {rows} GROUP BY moved(path) HAVING count(*) > 1"
         meeting = db.execute(sql).fetchone()
         if meeting is not None:
-            first, second, new = (shell_word(os.fsdecode(path)) for path in meeting)
+            first, second, new = (shell_word(os.fsdecode(file_of(path))) for path in meeting)
             raise QueryError(f"{what}{first} and {second} would both be {new}; move them to different places")
 
 

@@ -8,13 +8,15 @@ import numpy as np
 
 from mmsearch.predicates import Predicate
 from mmsearch.predicates.tree import comparisons
-from mmsearch.records import ImageRecord, Modality
+from mmsearch.records import ImageRecord, Matrix, Modality
 from mmsearch.store.base import AskedVector, Condition, Passed, Shortlist
 from mmsearch.store.folder import Store
 from mmsearch.store.label_sets import unfinished
 from mmsearch.store.routes import Nearest, NearestRows
 from mmsearch.store.where import SqlCondition
 from mmsearch.vectors import stored_cosines
+
+_NOTHING_PASSED = Passed(frozenset())
 
 
 class LibraryNeighbours:
@@ -45,6 +47,12 @@ class LibraryNeighbours:
         self._rows.refresh()
         self._look_for_problems(condition.predicate)
         compiled = self.store.compiled(condition)
+        if self.store.catalog.has_films() and all(query.is_one_enough for query in queries):
+            together = self._rows.rough_scores(np.stack([query.vector for query in queries]), compiled, modality)
+            return [
+                self._of_files(query, k, compiled, modality, rough=rough)
+                for query, rough in zip(queries, together, strict=True)
+            ]
         left_out = [self._left_out(query, compiled) for query in queries]
         shortlists: dict[int, Shortlist] = {}
         for n in {n_rows for n_rows, _ in left_out}:  # one scan for all that want as many rows
@@ -69,6 +77,8 @@ class LibraryNeighbours:
         self._rows.refresh()
         self._look_for_problems(condition.predicate)
         compiled = self.store.compiled(condition)
+        if self.store.catalog.has_films() and query.is_one_enough:
+            return self._of_files(query, k, compiled, modality, passed)
         n_rows = k + 1 + len(passed.image_ids) + len(query.left_out)
         while True:
             nearest = self._rows.below(query.vector, n_rows, compiled, passed.ceiling)
@@ -83,6 +93,50 @@ class LibraryNeighbours:
             n_rows *= 4
         n_candidates = nearest.n_candidates - self._left_out(query, compiled)[1]
         return Shortlist.of(ranked, k, nearest.route, n_candidates)
+
+    def _of_files(
+        self,
+        query: AskedVector,
+        k: int,
+        condition: SqlCondition,
+        modality: Modality,
+        passed: Passed = _NOTHING_PASSED,
+        rough: Matrix | None = None,
+    ) -> Shortlist:
+        """Return pictures in the k files that have the nearest ones: each best one, and further ones of films.
+
+        Files whose best picture has been given are left out.
+        """
+        n_files = k + 1 + len(passed.image_ids) + len(query.left_out)
+        while True:
+            nearest = self._rows.of_files(
+                query.vector, n_files, condition, modality, ceiling=passed.ceiling, rough=rough
+            )
+            pictures, next_score = self._in_files(query, k, nearest, condition, passed)
+            if next_score is not None or n_files >= nearest.n_files:
+                break
+            n_files *= 4  # many that are as near as the last one have been given
+        n_candidates = nearest.n_candidates - self._left_out(query, condition)[1]
+        return Shortlist(pictures, nearest.route, n_candidates, next_score, is_by_file=True)
+
+    def _in_files(
+        self, query: AskedVector, k: int, nearest: Nearest, condition: SqlCondition, passed: Passed
+    ) -> tuple[list[tuple[float, ImageRecord]], float | None]:
+        """Return the pictures of nearest rows that are in the k best files still to come, and what comes next."""
+        ranked = self._pictures(query, nearest, condition)
+        file_of = self.store.catalog.file_hashes_of([image.image_id for _, image in ranked])
+        # By their hashes: whether files are among the k. Those above share a row with one that is.
+        chosen = dict.fromkeys(self.store.films.hashes(nearest.above), False)
+        next_score, n_chosen = None, 0
+        for score, image in ranked:
+            if file_of[image.image_id] in chosen:
+                continue
+            is_left = passed.leaves(query.key(score, image.image_id))
+            if is_left and n_chosen == k and next_score is None:
+                next_score = score
+            chosen[file_of[image.image_id]] = is_left and n_chosen < k
+            n_chosen += is_left and n_chosen < k
+        return [(score, image) for score, image in ranked if chosen[file_of[image.image_id]]], next_score
 
     def problems(self) -> tuple[str, ...]:
         """Return what had been lost when this was last asked: sentences."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from mmsearch.annotations import Annotation
 from mmsearch.errors import QueryError
+from mmsearch.frames import frame_name
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
 from mmsearch.store.base import ALL, Condition, Copies
@@ -168,8 +169,8 @@ class Pictures:
         return self.catalog.images_with_hash(content_hash)
 
     def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
-        """Return the sha256 of the file that each of some pictures was made of."""
-        return self.catalog.hashes_of(image_ids)
+        """Return the sha256 of the file that each of some pictures lies in: for the frames of a film one."""
+        return self.catalog.file_hashes_of(image_ids)
 
     def copies_of(
         self, content_hashes: Iterable[bytes], condition: Condition = ALL, *, limit: int
@@ -190,10 +191,13 @@ class Pictures:
             }
 
     def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
-        """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""
+        """Return a picture and what tells its contents, or None if there is no such picture.
+
+        That is the sha256 of the file that it was made of, or `frame_hash`.
+        """
         with self.reading():
             images = self.images_of_ids([image_id])
-            return (images[0], self.hashes_of([image_id])[image_id]) if images else None
+            return (images[0], self.catalog.hashes_of([image_id])[image_id]) if images else None
 
     # -- to be shown ---------------------------------------------------------------------------------
 
@@ -203,7 +207,7 @@ class Pictures:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
         end = None if after is None else _end_of(after)
         with self.reading():
-            condition = self.compiled(self.condition(where))
+            condition = self.catalog.once(self.compiled(self.condition(where)))
             n = self.catalog.count_where(condition.sql or "1", condition.parameters)
             images = self.catalog.page(
                 condition,
@@ -223,7 +227,7 @@ class Pictures:
     def timeline(self, where: Sequence[FilterLike] = ()) -> tuple[Facet, ...]:
         """Return the months of the pictures that pass all filters; see `Library.timeline`."""
         with self.reading():
-            return count_months(self.catalog, self.compiled(self.condition(where)))
+            return count_months(self.catalog, self.catalog.once(self.compiled(self.condition(where))))
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return the sets of labels that pictures are given, by name."""
@@ -284,7 +288,8 @@ class Pictures:
 def _cursor(image: ImageRecord) -> str:
     """Return what says where a page ended, in each order."""
     said = f"{image.image_id}@{image.taken_at or ''}".encode()
-    return urlsafe_b64encode(said + os.fsencode(image.path)).decode()
+    path = os.fsencode(image.path)
+    return urlsafe_b64encode(said + (frame_name(path, image.moment.at) if image.moment else path)).decode()
 
 
 def _end_of(cursor: str) -> PageEnd:

@@ -297,7 +297,7 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
         place.refuse_mixing(roots)
         catalog.note(staging)
         report = RestoreReport(
-            str(backup.path), place.address, backup.manifest["created"], store.n_pictures,
+            str(backup.path), place.address, backup.manifest["created"], store.catalog.count_files(),
             store.n_rows - store.n_dead, catalog.count("typed"), backup.manifest["has_vectors"], n_moved,
             tuple(map(os.fsdecode, roots)), n_recordings=catalog.count("sound"),
         )  # fmt: skip

@@ -7,9 +7,11 @@ route, scores are cosines to the stored rows at unit length, bit for bit the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from itertools import repeat
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.indexes.plans import EXACT, Plan
 from mmsearch.records import Cosines, Matrix, Modality, Unusable
+from mmsearch.store.file_rows import FileRows, file_rows, rows_of_best
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import IndexSidecar, PublishedIndex, plans_in_use
 from mmsearch.store.where import SqlCondition
@@ -26,20 +29,28 @@ from mmsearch.store.where import SqlCondition
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
 _NARROW_IN_PARTS = 0.02  # where an index can be told which rows pass
+_ROWS_PER_FILE = 8  # looked at by an index first, where pictures of one file are one hit
 _KEPT = 2  # filters whose rows are kept until the library changes, for the next page and the next text
 
+Rowed = TypeVar("Rowed", "_Part", FileRows)
 Way: TypeAlias = "tuple[VectorIndex, Plan]"
 """An approximate index, and the plan that names it and its effort."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The answer to one query: rows (n,) with their cosines (n,), the route, and from how many pictures it is."""
+    """The answer to one query: rows (n,) with their cosines (n,), the route, and from how many pictures it is.
+
+    Where files are asked for, `n_files` is their number, and `above` are the ids of films that have nearer rows
+    than are wanted, one of those of equal contents.
+    """
 
     scores: Cosines
     rows: Rows
     route: str
     n_candidates: int
+    n_files: int = 0
+    above: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class NearestRows:
         self._published: dict[str, PublishedIndex] = {}  # each loaded for the first query that goes by it
         self._unusable = set[str]()
         self._parts: dict[tuple[object, ...], _Part] = {}  # by their filters
+        self._files: dict[tuple[object, ...], FileRows] = {}  # by their filters
         self._state: tuple[int, bytes, tuple[int, ...]] = (-1, b"", ())
 
     def refresh(self) -> None:
@@ -110,6 +122,7 @@ class NearestRows:
         self._facts = facts
         self._unusable.clear()
         self._parts.clear()
+        self._files.clear()
         self._epoch, self._state = epoch, state
 
     @property
@@ -144,7 +157,7 @@ class NearestRows:
         way = self._way(self._plans.get(modality))
         part, is_broad = self._first_passing(condition, _NARROW)
         if is_broad:
-            part = self._kept(condition, lambda: self._all_passing(condition))
+            part = self._kept(self._parts, condition, lambda: self._all_passing(condition))
         answers: list[Nearest | None] = [None] * len(queries)
         if is_broad and way is not None:
             answers = [self._filtered_afterwards(query[None], k, part, way) for query in queries]
@@ -163,6 +176,64 @@ class NearestRows:
         part = self._parts.get((condition.sql, condition.parameters)) or self._all_passing(condition)
         scores, near = self._exact.search_among(query[None], k, part.rows, ceiling=ceiling)
         return Nearest(scores[0], near[0], "filtered", part.n_pictures)
+
+    def rough_scores(self, queries: Matrix, condition: SqlCondition, modality: Modality) -> Iterator[Matrix | None]:
+        """Yield what `of_files` needs of a scan for each of some queries (n, dim), None where an index answers."""
+        if not condition.sql and self._way(self._plans.get(modality)) is not None:
+            return repeat(None, len(queries))
+        return self._exact.rough_scores_each(queries, self._among_files(condition))
+
+    def _among_files(self, condition: SqlCondition) -> Rows | None:
+        """Return the rows that pass a condition, None without one."""
+        if not condition.sql:
+            return None
+        return np.unique(self._kept(self._files, condition, lambda: self._file_rows(condition)).rows)
+
+    def of_files(
+        self,
+        query: Matrix,
+        k: int,
+        condition: SqlCondition,
+        modality: Modality,
+        *,
+        ceiling: float = math.inf,
+        rough: Matrix | None = None,
+    ) -> Nearest:
+        """Return the nearest rows of at least the k files that have the nearest of all, by a scan mostly.
+
+        Parameters
+        ----------
+        query : float32 array, shape (dim,)
+            Of unit length.
+        k : int > 0
+            Files wanted. Of each some more than the nearest row are there.
+        condition : SqlCondition
+            Rows that no picture passes are left out.
+        modality : "text" or "image"
+            What the query is.
+        ceiling : float
+            Files that have a row above it are left out.
+        rough : float32 array, shape (n_rows,), or None
+            As from `rough_scores`, if that was asked for several queries.
+        """
+        files = self._kept(self._files, condition, lambda: self._file_rows(condition))
+        is_plain = not condition.sql and ceiling == math.inf
+        way = self._way(self._plans.get(modality)) if is_plain else None
+        if way is not None:
+            (nearest,) = self._among_all(query[None], _ROWS_PER_FILE * k, way)
+            is_near = np.isin(files.rows, nearest.rows)
+            if np.count_nonzero(np.logical_or.reduceat(is_near, files.starts)) >= k:
+                return replace(nearest, n_files=len(files.files))
+        if rough is None:
+            rough = self._exact.rough_scores(query, self._among_files(condition))
+        rows, above = rows_of_best(files, rough, k, ceiling=ceiling)
+        scores = self._exact.scores(query, rows)
+        return Nearest(
+            scores, rows, "filtered" if condition.sql else EXACT, files.n_pictures, len(files.files), above
+        )
+
+    def _file_rows(self, condition: SqlCondition) -> FileRows:
+        return file_rows(self.store.catalog, condition, self._exact.n_rows, self._n_pictures)
 
     def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[_Part, bool]:
         """Return what passes a filter, some of it where that is more than a share of all, and whether it is."""
@@ -207,17 +278,19 @@ class NearestRows:
             part = self._all_passing(condition)
             return replace(part, passing=index.passing(part.rows))
 
-        return self._kept(condition, look)
+        return self._kept(self._parts, condition, look)
 
-    def _kept(self, condition: SqlCondition, look: Callable[[], _Part]) -> _Part:
+    def _kept(
+        self, kept: dict[tuple[object, ...], Rowed], condition: SqlCondition, look: Callable[[], Rowed]
+    ) -> Rowed:
         """Return the rows that pass a filter, kept for the next question until the library changes."""
         key = condition.sql, condition.parameters
-        part = self._parts.get(key)
-        if part is None:
-            part = self._parts[key] = look()
-            while len(self._parts) > _KEPT:
-                del self._parts[next(iter(self._parts))]
-        return part
+        rows = kept.get(key)
+        if rows is None:
+            rows = kept[key] = look()
+            while len(kept) > _KEPT:
+                del kept[next(iter(kept))]
+        return rows
 
     def _among_all(self, queries: Matrix, k: int, way: Way | None) -> list[Nearest]:
         """Return the k nearest of all rows; queries that the index cannot answer in full are scanned for."""

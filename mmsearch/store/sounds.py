@@ -24,6 +24,7 @@ from mmsearch.sound.peaks import Peaks
 from mmsearch.store.catalog import BELOW, bounds_below
 from mmsearch.store.changes import RejectedFile
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, withdraw
+from mmsearch.store.rejected import note_rejected, rejected_below
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -132,14 +133,7 @@ class LibrarySounds:
 
     def bad(self, root: bytes = b"/") -> list[RejectedFile]:
         """Return the files at or below a path that were rejected, by path."""
-        sql = (
-            "SELECT path, code, message, n_tries, size, mtime_ns, ctime_ns FROM bad_sound "
-            f"WHERE {BELOW} ORDER BY path"
-        )
-        return [
-            RejectedFile(path, FileLook(*look), code, message, n_tries)
-            for path, code, message, n_tries, *look in self._catalog.db.execute(sql, bounds_below(root))
-        ]
+        return rejected_below(self._catalog.db, "bad_sound", root)
 
     def tracks(self, ids: Sequence[int]) -> dict[int, Recording]:
         """Return some recordings, by id."""
@@ -269,12 +263,7 @@ class LibrarySounds:
                     "peaks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (sound.path, *sound.look, *sound[2:6], crc32(sound.packed), sound.packed),
                 )
-            db.executemany(
-                "INSERT OR REPLACE INTO bad_sound (path, size, mtime_ns, ctime_ns, code, message, n_tries) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(each.path, *each.look, each.code, each.message, each.n_tries) for each in bad],
-            )
-            db.executemany("DELETE FROM bad_sound WHERE path = ?", [(path,) for path in forgotten])
+            note_rejected(db, "bad_sound", bad, forgotten)
 
     def copied(self, sound_id: int, path: bytes, look: FileLook) -> NewSound:
         """Return a recording under another path, whose file has the same contents."""

@@ -182,4 +182,5 @@ def _catalog_faults(store: Store) -> list[Fault]:
             (not store.has_vectors,),
         ).fetchone()[0]
     problems += [f"{orphans} pictures name vectors that are not listed"] if orphans else []
+    problems += store.films.problems()
     return [Fault("damaged_catalog", problem, str(store.catalog.path)) for problem in problems]

@@ -21,19 +21,32 @@ from typing import Any
 
 from mmsearch.annotations.tokens import folded, levels_of
 from mmsearch.errors import QueryError
-from mmsearch.predicates import ANNOTATED, And, Comparison, FilterLike, Not, Predicate, all_of, filters_of, written
+from mmsearch.frames import file_of
+from mmsearch.predicates import (
+    ANNOTATED,
+    FILMED,
+    TIMES,
+    And,
+    Comparison,
+    FilterLike,
+    Not,
+    Predicate,
+    all_of,
+    filters_of,
+    written,
+)
 from mmsearch.predicates.values import circle_of
 from mmsearch.store.normal_form import common_lead, composed, composed_text, has_one_form
 
 _BRACKETS = re.compile(r"\[\^(\]?[^\]]*\])")  # shells take ^ for ! there, Python does not
 _TEXTS = {  # in the composed form, and as bytes: the format is kept as text
-    "path": "composed(path)",
+    "path": "composed(file_of(path))",
     "folder": "composed(folder_of(path))",
     "name": "name_of(path)",
     "format": "CAST(format AS BLOB)",
 }
 _GLOBS = {  # which compose by themselves
-    "path": "glob_match(?, path)",
+    "path": "glob_match(?, file_of(path))",
     "folder": "glob_match(?, folder_of(path))",
     "name": "glob_match_any_case(?, name_of(path))",
     "format": "glob_match(?, CAST(format AS BLOB))",
@@ -57,6 +70,11 @@ _ROUNDING = 1e-6  # degrees
 _EARTH_KM = 6371.009  # mean radius
 
 
+_TIMES = {"at": "at", "duration": "(SELECT film.seconds FROM film WHERE film.id = image.film)"}
+_KINDS = {"picture": "film IS NULL", "film": "film IS NOT NULL"}
+
+
+KIND = "CASE WHEN film IS NULL THEN 'picture' ELSE 'film' END"
 ORIENTATION = "CASE WHEN width > height THEN 'landscape' WHEN width < height THEN 'portrait' ELSE 'square' END"
 
 
@@ -150,11 +168,12 @@ def register_functions(db: sqlite3.Connection) -> None:
     db.create_function("glob_match", 2, _matches, deterministic=True)
     db.create_function("glob_match_any_case", 2, _matches_any_case, deterministic=True)
     db.create_function("composed", 1, composed, deterministic=True)
+    db.create_function("file_of", 1, file_of, deterministic=True)
     db.create_function("folder_of", 1, os.path.dirname, deterministic=True)
     db.create_function("is_called", 5, is_called, deterministic=True)
     db.create_function("is_said", 4, is_said, deterministic=True)
     db.create_function("kilometres", 4, _kilometres, deterministic=True)
-    db.create_function("name_of", 1, lambda path: composed(os.path.basename(path)), deterministic=True)
+    db.create_function("name_of", 1, lambda path: composed(os.path.basename(file_of(path))), deterministic=True)
 
 
 def _matches(pattern: bytes, text: bytes) -> bool:
@@ -247,8 +266,8 @@ def filter_of(comparison: Comparison) -> Filter:
     if field == "label":
         said = "NOT " * (operator == "!=") + _LABELLED
         return Filter(comparison, value, said, (os.fsencode(value), operator == "~"))
-    if field in ANNOTATED:
-        return _annotated(comparison, value)
+    if field in ANNOTATED | FILMED:
+        return (_annotated if field in ANNOTATED else _filmed)(comparison, value)
     if field == "format":
         value = _format(comparison, value.upper())
     if field in ("path", "folder"):
@@ -306,15 +325,18 @@ def _near(latitude: float, longitude: float, kilometres: float) -> tuple[str, tu
 
 def _format(comparison: Comparison, value: str) -> str:
     """Return a format as the catalog calls it, or a glob that some formats match."""
-    from mmsearch.images.kinds import FORMATS, format_called  # which loads Pillow
+    from mmsearch.images.kinds import FILM_FORMATS, FORMATS, format_called  # which loads Pillow
 
     name = format_called(value)
     if name is not None or comparison.operator not in ("=", "!=", "~"):
         return name or value
-    if comparison.operator == "~" and any(_matcher(os.fsencode(value), 0)(name) for name in FORMATS):
+    if comparison.operator == "~" and any(
+        _matcher(os.fsencode(value), 0)(name) for name in (*FORMATS, *FILM_FORMATS)
+    ):
         return value
     raise QueryError(
-        f"filter {written(comparison)!r}: no picture has this format; expected one of {', '.join(FORMATS)}"
+        f"filter {written(comparison)!r}: no picture has this format; expected one of "
+        f"{', '.join((*FORMATS, *FILM_FORMATS))}"
     )
 
 
@@ -337,6 +359,29 @@ def _dated(part: Filter) -> Filter:
     )
 
 
+def _filmed(comparison: Comparison, value: str) -> Filter:
+    """Return the filter by a time in a film, or by whether a picture is of one."""
+    if comparison.field in TIMES:
+        return _timed(Filter(comparison, value, _TIMES[comparison.field], ()))
+    is_denied = comparison.operator == "!="
+    return Filter(comparison, value, f"NOT ({_KINDS[value]})" if is_denied else _KINDS[value], ())
+
+
+def _timed(part: Filter) -> Filter:
+    """Return the filter by a time in a film; `1:12` is all of that second, `1:12.5` all of its tenth."""
+    text = str(part.value)
+    low = float(text)
+    high = low + 10.0 ** -len(text.partition(".")[2])
+    if part.operator in ("=", "!="):
+        said = f"{part.sql} >= ? AND {part.sql} < ?"
+        sql = said if part.operator == "=" else f"NOT ({said})"
+        return dataclasses.replace(part, sql=sql, parameters=(low, high), low=low, high=high)
+    at = low if part.operator in (">=", "<") else high
+    operator = {">": ">=", "<=": "<"}.get(part.operator, part.operator)
+    least, beyond = (at, None) if operator == ">=" else (None, at)
+    return dataclasses.replace(part, sql=f"{part.sql} {operator} ?", parameters=(at,), low=least, high=beyond)
+
+
 def _with_home(value: str, *, is_glob: bool) -> str:
     """Return a path or a glob of paths with the home folder for its `~` or `~NAME`, as a shell does."""
     name, slash, rest = value.partition("/")
@@ -355,7 +400,7 @@ def _place(comparison: Comparison, place: str) -> Filter:
     if not has_one_form(place):  # only the ASCII in front of it can be found in the index of paths
         lead = common_lead(place)
         low, high = place_bounds(field, composed(os.fsencode(place)))
-        whole = "composed(path)" if field == "path" else f"substr(composed(path), 1, {len(low)})"
+        whole = "composed(file_of(path))" if field == "path" else f"substr(composed(path), 1, {len(low)})"
         sql, parameters = f"{sql} AND {whole} = ?", (lead, _next_lead(lead), low)
     if comparison.operator == "!=":
         sql = f"NOT ({sql})"
@@ -365,7 +410,7 @@ def _place(comparison: Comparison, place: str) -> Filter:
 def place_bounds(field: str, place: bytes) -> tuple[bytes, bytes]:
     """Return the least path that a filter by `folder` or `path` is for, and the least one beyond."""
     if field == "path":
-        return place, place + b"\0"
+        return place, place + b"\1"  # with the frames of a film
     lead = place.rstrip(b"/") + b"/"
     return lead, _next_lead(lead)
 

@@ -146,7 +146,7 @@ def test_weight_option_equals_weight_prefix(ready, photos):
     [
         ("json", lambda out: len(json.loads(out)["hits"]) == 2),
         ("jsonl", lambda out: len(json_lines(out)) == 2),
-        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [18, 18, 18]),
+        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [22, 22, 22]),
         ("paths", lambda out: all(Path(line).is_file() for line in out.splitlines())),
         ("paths0", lambda out: out.count("\0") == 2 and "\n" not in out),
         ("table", lambda out: len(out.splitlines()) == 3 and "score" in out),

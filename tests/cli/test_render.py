@@ -100,7 +100,8 @@ def test_a_tsv_says_it_in_columns_behind_the_others(odd):
     assert lines[0][:7] == ["rank", "score", "path", "id", "width", "height", "taken_at"]
     assert lines[0][7:11] == ["is_verified", "n_inliers", "local_score", "relevance"]
     assert lines[0][11:15] == ["pixels", "words", "captions", "text"]
-    assert lines[0][15:] == ["n_same_file", "n_same_picture", "n_look_alike"]
+    assert lines[0][15:18] == ["n_same_file", "n_same_picture", "n_look_alike"]
+    assert lines[0][18:] == ["at", "start", "end", "seconds"]
     assert [line[7] for line in lines[1:]] == ["true"] * 5 + ["false"]
     assert int(lines[1][8]) > 10
 

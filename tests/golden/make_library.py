@@ -3,12 +3,13 @@
 Run once at a commit that is the last to write a schema; tests only read what it made. The pictures are the sample
 photographs of the package, below FOLDER; the encoder is a convolution with fixed weights, so that the library is
 whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words,
-labels, annotations, and files that were rejected.
+labels, annotations, a recording, and files that were rejected.
 """
 
 from __future__ import annotations
 
 import shutil
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def main() -> None:
         opened.index([FOLDER / "pictures"], settings=GRAPH)
         (FOLDER / "pictures" / f"{GONE}.jpg").unlink()
         opened.index([FOLDER / "pictures"])
+        write_tune(FOLDER / "pictures" / "tune.wav")
+        opened.sounds.index([FOLDER / "pictures"])
     with Store.writer(library) as store:
         killed = RejectedFile(b"%b/pictures/rocket-2.jpg" % bytes(FOLDER), UNSEEN, "quarantined", "killed twice")
         store.commit(Changes(rejected=[killed]))
@@ -70,6 +73,18 @@ def main() -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(library, target, ignore=shutil.ignore_patterns("lock", "progress", "*-shm", "*-wal"))
     shutil.rmtree(FOLDER)  # tests find the pictures elsewhere, moved
+
+
+def write_tune(path: Path) -> None:
+    """Write 12 s of notes, the same ones every time, as a WAV."""
+    pitches = 220 * 2 ** (np.random.default_rng(7).integers(0, 36, 60) / 12)
+    times = np.arange(1600) / 8000
+    notes = [np.sin(2 * np.pi * pitch * times) * np.exp(-4 * times) for pitch in pitches]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes((20_000 * np.concatenate(notes)).astype("<i2").tobytes())
 
 
 def convolution() -> EagerEncoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
 from tests.conftest import copied_photos, copied_samples, copy_library
+from tests.films import film, photograph
 from tests.programs import path_of
 from tests.server import browser as browsers
 from tests.server.peopled import put_faces
@@ -139,6 +141,26 @@ def writable(indexed_once, cache, tmp_path_factory):
     photos = copied_photos(base / "photos")
     copy_library(indexed_once / "library", base / "library", indexed_once / "photos", photos)
     put_faces(base / "library", photos, cache)
+    with running(base / "library", photos, cache=cache) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def filmed(checkpoint, cache, tiny_folder, tmp_path_factory):
+    """A server over two photographs and three films, in which nothing moves; tests leave them as they are."""
+    base = tmp_path_factory.mktemp("filmed")
+    photos = copied_samples(base / "photos", 0)
+    for name in ("cat.jpg", "fig.jpg"):
+        shutil.copyfile(sample_folder() / name, photos / name)
+    for name, shown, options in (
+        ("holiday.mp4", ("cat", "creek", "dam"), {}),
+        ("trip.webm", ("moose",), {"container": "webm", "codec": "libvpx-vp9"}),
+        ("camera.avi", ("coffee",), {"container": "avi", "codec": "mpeg4"}),  # which no browser plays
+    ):
+        frames = [photograph(one) for one in shown for _ in range(20)]
+        (photos / name).write_bytes(film(frames, **options))
+    with Library.open(base / "library", cache=cache) as library:
+        library.index([photos], model=str(checkpoint), local=False)
     with running(base / "library", photos, cache=cache) as server:
         yield server
 

@@ -17,8 +17,8 @@ import pytest
 from mmsearch.records import ImageRecord
 from mmsearch.server import archive as archives
 from mmsearch.server.archive import LEFT_OUT, Names
+from mmsearch.server.originals import OpenOriginal, Original
 from mmsearch.server.schemas import MAX_ARCHIVED
-from mmsearch.server.thumbnails import blocks
 from tests.server import browser as browsers
 from tests.server.test_pictures import listed, outside
 
@@ -83,7 +83,7 @@ def is_open(path):
 def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(changeable, photos, indexed, monkeypatch):
     _, client = changeable
     # However much a system keeps of what is sent, the file is in the middle until the client has left.
-    has_left = threading.Event()
+    has_left, blocks = threading.Event(), OpenOriginal.blocks
 
     def held_after_first(file, start, end):
         with closing(blocks(file, start, end)) as whole:
@@ -91,7 +91,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(changeable, phot
             assert has_left.wait(60)
             yield from whole
 
-    monkeypatch.setattr(archives, "blocks", held_after_first)
+    monkeypatch.setattr(OpenOriginal, "blocks", held_after_first)
     data = (photos / "cat.jpg").read_bytes()
     (photos / "long.jpg").write_bytes(data + bytes(8 << 20))
     indexed.index([photos], local=False)
@@ -142,7 +142,7 @@ def test_names_in_an_archive_are_safe_on_every_system(path, name):
 def test_an_archive_holds_one_block_of_its_files_at_a_time(served):
     paths = sorted(served.photos.glob("*.jpg"))
     records = [ImageRecord(1, str(path), 0, path.stat().st_size, 0, 1, 1, "JPEG", None) for path in paths]
-    wanted = [(1, (record, sha256(Path(record.path).read_bytes()).digest())) for record in records]
+    wanted = [(1, Original(record, sha256(Path(record.path).read_bytes()).digest())) for record in records]
     assert max(map(len, archives.archive(wanted))) < (1 << 16) + 10_000  # with the list of all at the end
 
 

@@ -33,6 +33,7 @@ OPERATIONS = (
     "POST /search", "POST /search/upload", "POST /searches", "POST /classify", "POST /classify/upload",
     "POST /embed", "POST /embed/upload", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
     "GET /pictures/{id}/file", "GET /pictures/{id}/facts", "GET /pictures/{id}/annotations",
+    "GET /pictures/{id}/moments",
     "GET /people", "GET /people/{group}", "GET /pictures/{id}/faces",
     *CHANGES, "POST /archive", "GET /facets", "GET /timeline", "GET /duplicates",
     "GET /status", "GET /metrics", "GET /health",

@@ -18,7 +18,7 @@ from PIL import Image
 OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
     "embed_uploads", "list_pictures", "get_picture", "get_picture_facts", "get_thumbnail", "get_file",
-    "get_picture_annotations", "change_tags", "write_caption", "get_archive",
+    "list_moments", "get_picture_annotations", "change_tags", "write_caption", "get_archive",
     "list_people", "get_person", "get_picture_faces", "name_person", "hide_person", "merge_people", "split_person",
     "forget_person", "forget_people", "count_pictures", "count_months", "find_duplicates",
     "get_status", "get_metrics", "get_health",

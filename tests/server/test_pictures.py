@@ -534,5 +534,5 @@ def test_an_empty_library_answers_with_nothing(changeable, indexed, photos):
     _, client = changeable
     indexed.remove([photos])
     assert hits(client.post("/search", json={"text": "a"})) == []
-    classes = ("folders", "years", "sizes", "formats", "widths", "orientations", "labels", "tags")
+    classes = ("kinds", "folders", "years", "sizes", "formats", "widths", "orientations", "labels", "tags")
     assert client.get("/facets").json() == {"n": 0, **{name: [] for name in classes}}

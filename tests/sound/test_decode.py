@@ -15,6 +15,7 @@ from scipy.signal import resample_poly
 from mmsearch.errors import SoundError
 from mmsearch.sound.decode import Hearing, samples_of
 from mmsearch.sound.spectrogram import RATE as HEARD_RATE
+from tests.matroska import element, matroska, number
 from tests.sound.recordings import RATE, encoded, music
 
 MUSIC = music(1, 6.0)
@@ -195,35 +196,16 @@ def test_a_file_of_pictures_alone_has_no_sound(hear, tmp_path, codec):
         hear(film(tmp_path / "film.mkv", codec=codec))
 
 
-def element(name, data):
-    """An element of Matroska."""
-    return bytes.fromhex(name) + (1 << 56 | len(data)).to_bytes(8, "big") + data
-
-
-def number(name, value):
-    return element(name, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
-
-
-def matroska(n_streams):
-    """A file of so many sound tracks, on the first of which there are 5 s."""
+def pcm(n_tracks):
+    """A Matroska file of so many sound tracks, on the first of which there are 5 s."""
     audio = element("e1", element("b5", struct.pack(">d", 8000)) + number("9f", 1) + number("6264", 16))
-    codec = number("83", 2) + element("86", b"A_PCM/INT/LIT") + audio
-    tracks = (number("d7", i) + number("73c5", i) + codec for i in range(1, n_streams + 1))
     sound = (8000 * resample_poly(MUSIC, HEARD_RATE, RATE)).astype("<i2").tobytes()
-    blocks = (
-        element("a3", b"\x40\x01" + (1000 * i).to_bytes(2, "big") + b"\x80" + sound[16_000 * i : 16_000 * (i + 1)])
-        for i in range(5)
-    )
-    head = number("4286", 1) + number("42f7", 1) + number("42f2", 4) + number("42f3", 8)
-    head += element("4282", b"matroska") + number("4287", 2) + number("4285", 2)
-    info = element("1549a966", number("2ad7b1", 1_000_000) + element("4d80", b"x") + element("5741", b"x"))
-    listed = element("1654ae6b", b"".join(element("ae", track) for track in tracks))
-    cluster = element("1f43b675", number("e7", 0) + b"".join(blocks))
-    return element("1a45dfa3", head) + element("18538067", info + listed + cluster)
+    blocks = [(1000 * i, sound[16_000 * i : 16_000 * (i + 1)]) for i in range(5)]
+    return matroska(number("83", 2) + element("86", b"A_PCM/INT/LIT") + audio, blocks, n_tracks=n_tracks)
 
 
 def test_a_file_of_ten_thousand_streams_is_heard_by_its_first(hear):
-    samples, problem = hear(matroska(10_000))
+    samples, problem = hear(pcm(10_000))
     assert (len(samples), problem) == (5 * HEARD_RATE, "")
 
 

@@ -299,7 +299,7 @@ def test_library_of_a_newer_format_is_refused(tmp_path):
     with catalog.writing():
         catalog.set_meta({"schema": 99})
     catalog.close()
-    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows formats 1 to 6"):
+    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows formats 1 to 7"):
         Store.open(tmp_path)
 
 

@@ -104,7 +104,7 @@ export class Answer {
     [this.found, this.#hits] = [null, null];
     await this.#show(sections, { ...options, load });
     const all = this.library.n;
-    this.#summary(n === all ? counted(all, "picture") : `${n.toLocaleString("en")} of ${counted(all, "picture")}`);
+    this.#summary(n === all ? this.#counted(all) : `${n.toLocaleString("en")} of ${this.#counted(all)}`);
     this.say("");
     if (!all) this.#empty();
     else if (!n) this.#nothing("No picture passes these filters.");
@@ -138,12 +138,16 @@ export class Answer {
     const isWeak = all.length > 0 && found.answer?.strength === "weak";
     const together = { local: "with details in common", words: "found by these words" }[found.route];
     const counts = together
-      ? `${next ? "The best " : ""}${counted(all.length, "picture")} ${together}`
+      ? `${next ? "The best " : ""}${this.#counted(all.length)} ${together}`
       : next
-        ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
-        : `${counted(all.length, "picture")}, best first`;
+        ? `The best ${all.length.toLocaleString("en")} of ${this.#counted(n)}`
+        : `${this.#counted(all.length)}, best first`;
     this.#summary(isWeak ? NOTHING : counts);
     this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : sameThing(all, found));
+  }
+
+  #counted(n) {
+    return this.library.hasFilms ? counted(n, "picture or film", "pictures and films") : counted(n, "picture");
   }
 
   async #grow() {

@@ -102,6 +102,13 @@ export const mergePeople = (group, groups) => postJson(`/people/${group}/merge`,
 export const splitPerson = (group, ids) => postJson(`/people/${group}/split`, { ids });
 export const forgetPerson = (group) => call(`/people/${group}`, { method: "DELETE" });
 
+/** Returns a page of the moments of the film that a picture is one of, by time. */
+export const moments = (id, after) => call(`/pictures/${id}/moments${after ? `?after=${after}` : ""}`);
+
+/** Returns whether the file of a picture is still what was indexed, as far as is known. */
+export const hasFile = (id) =>
+  call(original(id), { method: "HEAD", read: "text" }).then(() => true, ({ status }) => status !== 404 && status !== 410);
+
 /** Returns what the file of a picture says of its photograph. */
 export const photoFacts = (id) => call(`/pictures/${id}/facts`);
 
@@ -114,8 +121,9 @@ export function picture(id) {
   return known.get(id);
 }
 
-/** Returns the labels that a picture of the library was given, which answers leave out. */
+/** Returns the labels that a picture of the library was given, and its film, of which answers leave out some. */
 export const givenLabels = async (id) => (await call(`/pictures/${id}`)).labels;
+export const filmOf = async (id) => (await call(`/pictures/${id}`)).film;
 
 /** Remembers pictures that came with an answer; `null` forgets all. */
 export function remember(found) {

@@ -1,7 +1,8 @@
 // What is known of the picture that is viewed: its labels, and what its file says of it.
 
-import { givenLabels, photoFacts } from "./api.js";
+import { filmOf, givenLabels, photoFacts } from "./api.js";
 import { bytes, el, shown } from "./dom.js";
+import { filmed } from "./film.js";
 
 const WHEN = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
 
@@ -43,8 +44,9 @@ export function facts(hit) {
     Taken: inWords(hit.taken_at),
     Path: shown(hit.path),
   });
-  photoFacts(hit.id).then((said) => add(photographed(said)), () => {}); // the picture itself says what is wrong
-  return el("section", {}, el("h3", { text: "The picture" }), list);
+  const said = hit.film ? filmOf(hit.id).then(filmed) : photoFacts(hit.id).then(photographed);
+  said.then(add, () => {}); // the picture itself says what is wrong
+  return el("section", {}, el("h3", { text: hit.film ? "The film" : "The picture" }), list);
 }
 
 /** Returns when a picture was taken, by the clock of its camera. */

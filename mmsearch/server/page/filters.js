@@ -9,6 +9,7 @@ import { alternativesOf, bare, fieldOf, ofLabels, split, withFilter } from "./st
 const GROUPS = [
   { field: "folder", title: "Folder", of: (counts) => counts.folders },
   { field: "tag", title: "Tag", of: (counts) => counts.tags },
+  { field: "kind", title: "Kind", of: (counts) => counts.kinds },
   { field: "taken", title: "Date", of: (counts) => counts.years },
   { field: "orientation", title: "Shape", of: (counts) => counts.orientations },
   { field: "width", title: "Width", of: (counts) => counts.widths },
@@ -17,6 +18,9 @@ const GROUPS = [
 ];
 const NAMES = {
   folder: "Folder",
+  kind: "Kind",
+  duration: "Length",
+  at: "Time in the film",
   taken: "Date",
   orientation: "Shape",
   size: "Size",

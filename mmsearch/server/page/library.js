@@ -6,6 +6,7 @@ import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 const STAGES = {
   scan: "Looking for pictures",
   embed: "Describing pictures",
+  films: "Watching films",
   annotate: "Reading what is written about pictures",
   sign: "Noting how pictures look, to find copies",
   parts: "Describing parts of pictures",
@@ -28,7 +29,8 @@ export const abilitiesOf = (status) => ({
   hasParts: status.has_parts,
   hasFaces: status.has_faces,
   keepsAnnotations: status.keeps_annotations,
-  n: status.n_pictures,
+  hasFilms: status.films !== null,
+  n: status.n_pictures + (status.films?.n ?? 0), // each of which is one in lists and answers
   revision: status.revision,
 });
 
@@ -131,7 +133,7 @@ export class LibraryWatch {
     this.#last = found;
     this.#showFacts(found);
     this.#showIndexing(found.indexing);
-    const facts = JSON.stringify([found.revision, found.n_pictures, found.has_local, found.model]);
+    const facts = JSON.stringify([found.revision, found.n_pictures, found.films?.n, found.has_local, found.model]);
     const isTime = !found.indexing || performance.now() - this.#toldAt >= CALM;
     if (!hasReturned && (facts === this.#told || !isTime)) return;
     [this.#told, this.#toldAt] = [facts, performance.now()];
@@ -139,7 +141,8 @@ export class LibraryWatch {
   }
 
   #showFacts(found) {
-    byId("about-summary").textContent = counted(found.n_pictures, "picture");
+    const films = found.films ? [counted(found.films.n, "film")] : [];
+    byId("about-summary").textContent = [counted(found.n_pictures, "picture"), ...films].join(", ");
     const facts = {
       Words: wordsOf(found),
       "The same thing": found.has_local ? "found by its details" : "not looked for; `mmsearch index --local` adds it",

@@ -250,9 +250,9 @@ function withPerson(filters) {
   go({ where: withFilter(state.where, "person", filters), view: null });
 }
 
-async function part(hit) {
-  const box = await askPart(await subjectOf({ id: hit.id, box: null }));
-  if (box !== undefined) likePart(hit.id, box);
+async function part(id) {
+  const box = await askPart(await subjectOf({ id, box: null }));
+  if (box !== undefined) likePart(id, box);
 }
 
 /** Searches by the part by which a picture was found. */

@@ -22,7 +22,7 @@ export const EMPTY = Object.freeze({
   labels: "",
 });
 const FIELDS =
-  "path|folder|name|taken|width|height|orientation|size|format|label|tag|caption|person|place|camera|lens|near|has";
+  "path|folder|name|taken|width|height|orientation|size|format|label|tag|caption|person|place|camera|lens|near|has|kind|duration|at";
 const COMPARISON = `(?:${FIELDS})\\s*(?:!=|[<>]=?|[=~])`;
 const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
 const JOINTS = { or: new RegExp(`\\s+or\\s+(?=${COMPARISON})`, "i"), and: new RegExp(`\\s+and\\s+(?=${COMPARISON})`, "i") };

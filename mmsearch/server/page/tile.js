@@ -3,6 +3,7 @@
 
 import { thumbnail } from "./api.js";
 import { el, iconButton, shown } from "./dom.js";
+import { FILM_BADGE, timesInWords, timesOf } from "./film.js";
 import { standsFor } from "./folded.js";
 import { excerpt } from "./matched.js";
 import { framed, placeOf } from "./part.js";
@@ -19,6 +20,7 @@ const TILE = el(
 const BADGES = el(
   "span",
   { class: "badges" },
+  FILM_BADGE,
   el("span", { class: "badge standing" }),
   el("span", { class: "badge folded" }),
   el("span", { class: "badge same", text: "same thing" }),
@@ -66,7 +68,8 @@ export class Tile {
     classList.toggle("weak", picture.strength === "weak");
     classList.toggle("verified", Boolean(picture.local?.is_verified));
     classList.toggle("missing", Boolean(picture.is_missing));
-    if (this.#badges || picture.rank || picture.is_missing) this.#showBadges();
+    classList.toggle("filmed", Boolean(picture.film));
+    if (this.#badges || picture.rank || picture.is_missing || picture.film) this.#showBadges();
     if (this.#matched || words.length) this.#showMatched(words);
     if (!this.#controls) return;
     this.#controls.caption.textContent = shown(picture.name);
@@ -158,9 +161,10 @@ export class Tile {
 
   #showBadges() {
     if (!this.#badges) this.link.append((this.#badges = BADGES.cloneNode(true)));
-    const [standing, folded] = this.#badges.children;
+    const [film, standing, folded] = this.#badges.children;
     standing.textContent = this.#picture?.strength ?? this.#picture?.rank ?? "";
     folded.textContent = standsFor(this.#picture ?? {});
+    film.lastChild.textContent = this.#picture?.film ? timesOf(this.#picture.film) : "";
   }
 
   #showFrame() {
@@ -183,11 +187,12 @@ export class Tile {
 
 function label(picture, words) {
   const place = picture.rank ? `${picture.rank}. ` : "";
+  const film = picture.film ? `, ${timesInWords(picture.film)}` : "";
   const strength = picture.strength ? `, ${picture.strength}` : "";
   const local = picture.local?.is_verified ? ", the same thing by its details" : "";
   const part = picture.part ? `, by its part: ${placeOf(picture.part.box)}` : "";
   const folded = picture.folded ? `, ${standsFor(picture)}` : "";
   const gone = picture.is_missing ? ", its file is gone" : "";
   const beside = words.length ? `, beside it: ${words.map((part) => part.textContent ?? part).join("")}` : "";
-  return `${place}${shown(picture.name)}${strength}${local}${part}${folded}${gone}${beside}`;
+  return `${place}${shown(picture.name)}${film}${strength}${local}${part}${folded}${gone}${beside}`;
 }

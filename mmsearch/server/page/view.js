@@ -6,6 +6,7 @@ import { copied } from "./export.js";
 import { facts, labels } from "./details.js";
 import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js";
 import { foldedPictures } from "./folded.js";
+import { FilmStage } from "./film.js";
 import { Filmstrip } from "./filmstrip.js";
 import { drawMatches } from "./matches.js";
 import { scores } from "./scores.js";
@@ -99,8 +100,14 @@ export class ResultView {
     return id;
   }
 
+  /** The id of the picture that is shown: of a film that of the moment. */
+  get #subject() {
+    return this.#stage?.id ?? this.#id;
+  }
+
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+    if (event.key === " " && event.target.matches("a, button, summary, video")) return; // which know what it means
     const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const actions = {
       ArrowLeft: () => this.on.step(-1),
@@ -111,11 +118,12 @@ export class ResultView {
       0: () => this.#stage?.zoom(0),
       f: () => byId("view-faces")?.click(),
       i: () => this.#toggleDetails(),
-      m: () => this.on.like(this.#id),
+      m: () => this.on.like(this.#subject),
       p: () => this.on.byPart(this.#id),
       r: () => this.on.mark(this.#id, "relevant"),
       x: () => this.on.mark(this.#id, "irrelevant"),
       s: () => this.on.again(),
+      ...(this.#stage?.toggle && { " ": () => this.#stage.toggle() }),
     };
     const action =
       arrow && event.shiftKey
@@ -209,6 +217,7 @@ export class ResultView {
           }),
         ),
       );
+    this.moments = el("div", { class: "of-film" });
     this.#draw(figure, hit, context, hasMatches);
     this.side = el(
       "div",
@@ -223,7 +232,7 @@ export class ResultView {
     return el(
       "div",
       { class: "view-body" },
-      el("div", { class: "view-main" }, choices, figure, this.strip.element),
+      el("div", { class: "view-main" }, choices, figure, this.moments, this.strip.element),
       this.side,
     );
   }
@@ -231,8 +240,15 @@ export class ResultView {
   async #draw(figure, hit, context, hasMatches) {
     this.#endStage();
     this.dialog.classList.toggle("matching", hasMatches && this.#isMatches);
+    this.dialog.classList.toggle("filmed", Boolean(hit.film));
+    this.moments.replaceChildren();
     const example = hasMatches && this.#isMatches && (await subjectOf(context.state.pictures[0]).catch(() => null));
     if (this.#id !== hit.id) return;
+    if (hit.film && !example?.width) {
+      this.#stage = new FilmStage(figure, hit);
+      this.moments.replaceChildren(this.#stage.strip.element);
+      return;
+    }
     if (!example || !example.width) {
       this.#stage = new Stage(figure, hit, {
         step: (by) => this.on.step(by),
@@ -272,13 +288,13 @@ export class ResultView {
         sign: "like",
         class: "primary",
         id: "view-like",
-        onClick: () => this.on.like(hit.id),
+        onClick: () => this.on.like(this.#subject),
       }),
-      button("A part of it", { sign: "crop", id: "view-part", onClick: () => this.on.part(hit) }),
+      button("A part of it", { sign: "crop", id: "view-part", onClick: () => this.on.part(this.#subject) }),
       abilities.hasVectors &&
-        button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
+        button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(this.#subject) }),
       abilities.hasWords &&
-        button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
+        button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(this.#subject) }),
       abilities.hasFaces &&
         button("Faces", { sign: "people", id: "view-faces", "aria-pressed": "false", onClick: () => this.#toggleFaces() }),
       abilities.hasFaces && el("p", { class: "note whole", id: "view-no-faces", role: "status" }),
