@@ -24,14 +24,12 @@ from mmsearch.processes.film_reader import FilmReader, OpenFilm
 from mmsearch.records import BadPicture
 from mmsearch.store.base import OnProgress
 from mmsearch.store.changes import (
-    BY_CHANCE,
-    MAX_RUNS,
-    TRANSIENT,
     UNSEEN,
     Changes,
     FilmProgress,
     FrameTimes,
     RejectedFile,
+    is_tried_again,
     then_what,
 )
 
@@ -223,7 +221,7 @@ class FilmIntake:
     def _stop(self, reading: _Reading, error: PictureError) -> None:
         """Take note that a film cannot be read on: to be tried again, or to be kept as far as it was read."""
         n_tries = 1 + self._plan.tries.get(reading.file.path, 0)
-        is_again = _is_tried_again(error, n_tries)
+        is_again = is_tried_again(error.code, n_tries)
         if is_again or not (reading.n_given or reading.n_parts):
             self._reject(reading.file, error)
             reading.is_put_off = is_again
@@ -235,7 +233,7 @@ class FilmIntake:
         then = then_what(error.code, n_tries)
         message = f"{error}; {then}" if then else str(error)
         look = UNSEEN if error.code in ("changed", "vanished") else file.look
-        known = None if _is_tried_again(error, n_tries) else self._store.films.at(file.path)
+        known = None if is_tried_again(error.code, n_tries) else self._store.films.at(file.path)
         self._store.films.commit(
             gone=[] if known is None else [known.film_id],  # nothing of its former contents is kept
             bad=[RejectedFile(file.path, look, error.code, message, n_tries)],
@@ -313,8 +311,3 @@ class FilmIntake:
         if reading.last and reading.keeper.is_last_seen and end is not None and end > reading.read_to:
             self._run.pending.ends.append((reading.last, end))
         self._note(reading, is_whole=True)
-
-
-def _is_tried_again(error: PictureError, n_tries: int) -> bool:
-    """Return whether the next run tries a film again that was tried so often."""
-    return error.code in TRANSIENT or (error.code in BY_CHANCE and n_tries < MAX_RUNS)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mmsearch.errors import PictureError
 from mmsearch.frames import file_of, frame_hash, is_frame, time_of
-from mmsearch.images.read import CHANGED, ends_of
 from mmsearch.ingest.pool import Embedded, Loose, WorkerPool
 from mmsearch.ingest.worker import Job
 from mmsearch.processes.film_reader import FilmReader
@@ -64,20 +63,6 @@ def _items(
 def _unchanged(films: LibraryFilms, path: bytes) -> KnownFilm | PictureError:
     """Return a film whose file is what was indexed, or why it is not."""
     try:
-        return indexed_film(films, path)
+        return films.unchanged(path)
     except PictureError as error:
         return error
-
-
-def indexed_film(films: LibraryFilms, path: bytes) -> KnownFilm:
-    """Return what is known of a film, once its file is known to be what was indexed: by its size and both ends.
-
-    Raises
-    ------
-    PictureError
-        `changed` if it is another, or as from `ends_of`.
-    """
-    film = films.at(path)
-    if film is None or ends_of(path) != film.ends:
-        raise PictureError("changed", CHANGED)
-    return film

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mmsearch.errors import PictureError
-from mmsearch.images import FoundFile, file_digest
+from mmsearch.images import FoundFile
 from mmsearch.images.find import is_below, is_in_bundle
+from mmsearch.ingest.origins import origin_of, same_contents
 from mmsearch.records import FileLook, FilmsReport
-from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, RejectedFile
+from mmsearch.store.changes import RejectedFile, is_tried_again
 from mmsearch.store.films import KnownFilm
-from mmsearch.system import is_gone
 
 if TYPE_CHECKING:
     from mmsearch.store.base import LibraryStore
@@ -87,7 +86,7 @@ class _Planning:
         self._store, self._roots, self._is_recheck = store, roots, is_recheck
         self._known = {film.path: film for root in roots for film in store.films.known(root)} if store else {}
         self._bad = {bad.path: bad for root in roots for bad in store.films.bad(root)} if store else {}
-        self._taken: set[int] = set()
+        self._taken: set[bytes] = set()  # paths of films that others are now
         self._plan = FilmsPlan()
 
     def plan(self, paths: Sequence[bytes], kept: Set[bytes]) -> FilmsPlan:
@@ -125,22 +124,15 @@ class _Planning:
         return file
 
     def _is_tried_again(self, bad: RejectedFile) -> bool:
-        is_chance = bad.code in BY_CHANCE and bad.n_tries < MAX_RUNS
-        return self._is_recheck or bad.code in TRANSIENT or is_chance
+        return self._is_recheck or is_tried_again(bad.code, bad.n_tries)
 
     def _place(self, file: FoundFile, gone: set[bytes]) -> None:
         """Decide what a new or altered film is: the same, moved, a copy, changed or new."""
         plan, known = self._plan, self._known.get(file.path)
-        same = self._same_contents(file)
-        left = [
-            film
-            for film in same
-            if film.film_id not in self._taken
-            and (film.path == file.path or film.path in gone or is_gone(film.path))
-        ]
-        origin = min(left, key=lambda film: (film.path != file.path, film.path not in gone), default=None)
+        same = [] if self._store is None else same_contents(self._store.films, file)
+        origin = origin_of(file, same, gone, self._taken)
         if origin is not None:
-            self._taken.add(origin.film_id)
+            self._taken.add(origin.path)
             gone.discard(origin.path)
             here = origin._replace(path=file.path, look=file.look)
             plan.moved += [here] if here != origin else []
@@ -161,12 +153,3 @@ class _Planning:
     def _read_on(self, film: KnownFilm, file: FoundFile) -> None:
         self._plan.unfinished[file.path] = film
         self._plan.to_read.append(file)
-
-    def _same_contents(self, file: FoundFile) -> list[KnownFilm]:
-        """Return the films that have the contents of a file; it is read only if one has its size."""
-        if self._store is None or not self._store.films.has_size(file.look.size):
-            return []
-        try:
-            return self._store.films.with_hash(file_digest(file.path))
-        except PictureError:
-            return []  # who reads it will say why

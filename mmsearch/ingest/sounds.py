@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event
 
-from mmsearch.errors import PictureError, SoundError
+from mmsearch.errors import SoundError
 from mmsearch.images.find import FoundFile, Unreachable, find_files, is_below
-from mmsearch.images.read import file_digest
+from mmsearch.ingest.origins import origin_of, same_contents
 from mmsearch.processes.listener import HeardFile, Listener
 from mmsearch.records import BadRecording, FileLook, SoundsReport
 from mmsearch.sound.decode import is_named_like_a_sound
 from mmsearch.store.base import OnProgress
-from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, UNSEEN, RejectedFile
+from mmsearch.store.changes import BY_CHANCE, UNSEEN, RejectedFile, is_tried_again
 from mmsearch.store.folder import Store
 from mmsearch.store.sounds import TOGETHER, KnownSound, NewSound, damaged_text
-from mmsearch.system import is_gone, n_cores
+from mmsearch.system import n_cores
 
 _COMMIT_RECORDINGS, _COMMIT_S = 64, 1.0
 
@@ -48,7 +48,12 @@ class _Scan:
             self.n_unchanged += 1
             if bad is not None:  # it could not be heard for a while
                 self.forgotten.append(file.path)
-        elif known is None and bad is not None and file.look.is_as(bad.look) and not _is_tried_again(bad):
+        elif (
+            known is None
+            and bad is not None
+            and file.look.is_as(bad.look)
+            and not is_tried_again(bad.code, bad.n_tries)
+        ):
             self.n_known_bad += 1
         else:
             self.to_hear.append(file)
@@ -56,10 +61,6 @@ class _Scan:
     def gone(self) -> set[bytes]:
         """Return the paths of recordings whose files are gone: what could not be looked at is not."""
         return {path for path in self.known if path not in self.seen and not is_below(path, self.protected)}
-
-
-def _is_tried_again(bad: RejectedFile) -> bool:
-    return bad.code in TRANSIENT or (bad.code in BY_CHANCE and bad.n_tries < MAX_RUNS)
 
 
 def index_sounds(store: Store, roots: Sequence[bytes], *, on_progress: OnProgress) -> SoundsReport:
@@ -76,12 +77,12 @@ def index_sounds(store: Store, roots: Sequence[bytes], *, on_progress: OnProgres
     """
     start, scan = time.perf_counter(), _scanned(store, roots)
     gone, n_moved = scan.gone(), 0
-    moved, copied, to_hear, taken = [], [], [], set[int]()
+    moved, copied, to_hear, taken = [], [], [], set[bytes]()
     for file in scan.to_hear:
-        same = _same_contents(store, file)
-        left = _left(same, file, gone, taken)
+        same = same_contents(store.sounds, file)
+        left = origin_of(file, same, gone, taken)
         if left is not None:
-            taken.add(left.sound_id)
+            taken.add(left.path)
             gone.discard(left.path)
             moved.append(left._replace(path=file.path, look=file.look))
             n_moved += left.path != file.path
@@ -128,26 +129,6 @@ def _scanned(store: Store, roots: Sequence[bytes]) -> _Scan:
                 f"not mounted?); `mmsearch sound rm {name}` forgets them"
             )
     return scan
-
-
-def _same_contents(store: Store, file: FoundFile) -> list[KnownSound]:
-    """Return the recordings that have the contents of a file; it is read only if one has its size."""
-    if not store.sounds.has_size(file.look.size):
-        return []
-    try:
-        return store.sounds.with_hash(file_digest(file.path))
-    except PictureError:
-        return []  # who listens to it will say why
-
-
-def _left(same: Sequence[KnownSound], file: FoundFile, gone: set[bytes], taken: set[int]) -> KnownSound | None:
-    """Return which recording of these contents a file is by now: its own, or one that is gone and not taken yet."""
-    left = [
-        each
-        for each in same
-        if each.sound_id not in taken and (each.path == file.path or each.path in gone or is_gone(each.path))
-    ]
-    return min(left, key=lambda each: (each.path != file.path, each.path not in gone), default=None)
 
 
 class _Run:
@@ -200,7 +181,7 @@ class _Run:
         bad = RejectedFile(file.path, look, error.code, str(error), n_tries)
         self._rejected.append(bad)
         self.bad.append(bad)
-        if known is not None and not _is_tried_again(bad):
+        if known is not None and not is_tried_again(bad.code, bad.n_tries):
             self._gone.append(known.sound_id)
 
     def _commit(self) -> None:

@@ -6,9 +6,7 @@ import os
 from contextlib import closing
 from math import ceil, floor
 
-from mmsearch.errors import PictureError
 from mmsearch.film.scale import bmp_size
-from mmsearch.images.read import CHANGED, ends_of
 from mmsearch.processes.film_reader import FilmReader
 from mmsearch.records import Box, ImageRecord
 from mmsearch.store.folder import Store
@@ -49,11 +47,10 @@ def indexed_frame(store: Store, image: ImageRecord, reader: FilmReader | None = 
     PictureError
         Also `changed` if it is another.
     """
+    assert image.moment is not None, "it is a frame"
     path = os.fsencode(image.path)
     with store.reading():
-        film = store.films.at(path)
-    if film is None or image.moment is None or ends_of(path) != film.ends:
-        raise PictureError("changed", CHANGED)
+        store.films.unchanged(path)
     return frame_at(path, image.moment.at, reader)
 
 

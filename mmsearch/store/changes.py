@@ -39,6 +39,15 @@ def then_what(code: str, n_tries: int) -> str:
     return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
 
 
+def is_tried_again(code: str, n_tries: int) -> bool:
+    """Return whether the next run tries a film or recording again that was rejected for this reason so many times.
+
+    >>> is_tried_again("killed", 2), is_tried_again("killed", 3), is_tried_again("corrupt", 1)
+    (True, False, False)
+    """
+    return code in TRANSIENT or (code in BY_CHANCE and n_tries < MAX_RUNS)
+
+
 def unread_words_text(n: int | None = None) -> str:
     """Say that what is written beside so many pictures, or beside all, was not read yet, and what reads it."""
     pictures = "the pictures" if n is None else f"{n} picture{'s' * (n != 1)}"

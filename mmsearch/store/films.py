@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmsearch.annotations.base import Annotations
+from mmsearch.errors import PictureError
 from mmsearch.frames import frame_hash, frame_name
 from mmsearch.records import BadPicture, FileLook, Film, FilmsFacts, ImageRecord, Matrix
 from mmsearch.store.base import Condition
@@ -76,6 +77,21 @@ class LibraryFilms:
     def at(self, path: bytes) -> KnownFilm | None:
         """Return the film that was indexed under a path, or None."""
         return next(self._known("path = ?", (path,)), None)
+
+    def unchanged(self, path: bytes) -> KnownFilm:
+        """Return the film that was indexed under a path, whose file is what was indexed by its size and both ends.
+
+        Raises
+        ------
+        PictureError
+            `changed` if there is no such film, or the file is another; else as from `ends_of`.
+        """
+        from mmsearch.images.read import CHANGED, ends_of  # with what decodes pictures, which searches do without
+
+        film = self.at(path)
+        if film is None or ends_of(path) != film.ends:
+            raise PictureError("changed", CHANGED)
+        return film
 
     def with_hash(self, content_hash: bytes) -> list[KnownFilm]:
         """Return the films with these file contents, by id."""
