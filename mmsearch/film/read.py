@@ -30,7 +30,10 @@ MOST_PIXELS = 64_000_000
 STRETCH_S = 10
 """Seconds of film that are one stretch; `on_stretch` is called when another begins."""
 _MANY_PIXELS = 4096 * 2304  # of which a thread each would take too much memory
+_FEW_PIXELS = 1280 * 720
 _MOST_THREADS = 8
+_MANY_A_SECOND = 20  # frames, of which cuts are found by half of them
+_FAR_APART_S = 0.14  # frames that are left: three at 25 a second
 _USUAL_RATE = 25  # frames a second, where neither times nor rate are known
 _TICK_S = 6e-4  # times that differ less are the same: they may have been rounded to ms
 _LEAP_S = 10.0  # a frame so far ahead counts only if the next ones do not go back again
@@ -90,9 +93,14 @@ class Film:
         return ""
 
     def samples(self, start: float = 0.0) -> Iterator[FilmFrame]:
-        """Yield the first picture of each second, and the first of each shot, in order, from a time on."""
-        finder, second, analysed = cuts.CutFinder(), -1, -1.0
-        for at, frame in self._from(max(0.0, start - _LEAD_S) if start else 0.0):
+        """Yield the first picture of each second, and the first of each shot, in order, from a time on.
+
+        Those that no other needs may be left out; then the next one is the first.
+        """
+        finder, second, analysed = cuts.CutFinder(), -1, float("inf")
+        for at, frame in self._from(max(0.0, start - _LEAD_S) if start else 0.0, is_sampled=True):
+            if at - analysed > _FAR_APART_S:  # too few are left to see when a shot begins
+                self._thin_out(is_thinned=False)
             is_sample = int(at + _TICK_S) > second
             second = max(second, int(at + _TICK_S))
             if not is_sample and at - analysed < _APART_S:
@@ -143,14 +151,19 @@ class Film:
             return starts
         return time if _is_timed_by_decoding(self._container) else min(starts, time)
 
-    def _from(self, at: float) -> Iterator[tuple[float, Any]]:
-        """Yield frames in order with their times, the first not after a time unless the film begins after it."""
+    def _from(self, at: float, *, is_sampled: bool = False) -> Iterator[tuple[float, Any]]:
+        """Yield frames in order with their times, the first not after a time unless the film begins after it.
+
+        Where only some of them are looked at, those that no other needs may be left out.
+        """
         import av
 
+        is_thinned = is_sampled and self._is_timed and (self._stream.average_rate or 0) >= _MANY_A_SECOND
         for earlier in _EARLIER_S:
             if at - earlier <= 0 or not self._is_timed:
                 break
             target = int((Fraction(at - earlier) + self._zero) / self._stream.time_base)
+            self._thin_out(is_thinned=is_thinned)
             try:
                 self._container.seek(target, stream=self._stream)
             except (av.FFmpegError, OSError, OverflowError) as error:  # it is read from its beginning
@@ -165,7 +178,12 @@ class Film:
         self.close()
         self._n_damaged = self._n_odd = 0
         self._begin()
+        self._thin_out(is_thinned=is_thinned)
         yield from self._in_order(self._timed(self._decoded(), 0.0))
+
+    def _thin_out(self, *, is_thinned: bool) -> None:
+        """Let frames be left out that no other one needs: about half, and two fifths of the time."""
+        self._stream.codec_context.skip_frame = "NONREF" if is_thinned else "DEFAULT"
 
     def _decoded(self, *, is_sought: bool = False) -> Iterator[Any]:
         """Yield sound frames as they are decoded; after a leap from the first on that needs no other."""
@@ -295,11 +313,21 @@ def _picture_track(container: InputContainer) -> Any:
     for track in tracks:
         context = track.codec_context
         if context is not None:
-            many = context.width * context.height > _MANY_PIXELS
             context.thread_type = "AUTO"
-            context.thread_count = 1 if many else min(n_cores(), _MOST_THREADS)
+            context.thread_count = _n_threads(context.width * context.height)
             return track
     raise PictureError("unsupported", "the pictures in this film are of a kind that FFmpeg cannot decode here")
+
+
+def _n_threads(n_pixels: int) -> int:
+    """Return how many threads decode frames of so many pixels.
+
+    Two for each core, as half of them have frames that are left out. They take a third more CPU time than one,
+    which is all that two cores have for smaller frames: the other one is busy with embedding them.
+    """
+    if n_pixels > _MANY_PIXELS or (n_pixels <= _FEW_PIXELS and n_cores() <= 2):
+        return 1
+    return min(2 * n_cores(), _MOST_THREADS)
 
 
 def _refuse_protected(file: Any) -> None:

@@ -1,21 +1,23 @@
 """WRITE PATH of films: their frames to the workers, and what is unlike all that is kept into the library.
 
 The frames of a film are decoded in a process apart, one a second and the first after every cut, and go to the
-workers as pictures in memory. What is unlike all that is kept of its film is kept. How far a film was read is
+workers as pictures in memory. What is unlike all that is kept of its film is kept. Where more is wanted than
+vectors, frames go to the workers for these first, and those that are kept once more. How far a film was read is
 committed with its frames, so that a run that was ended goes on inside it.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmsearch.annotations.base import Annotations
 from mmsearch.errors import PictureError
 from mmsearch.film.keep import Keeper, novel_below
-from mmsearch.frames import frame_hash, frame_name
+from mmsearch.frames import file_of, frame_hash, frame_name
 from mmsearch.images import FoundFile
 from mmsearch.images.read import ends_of
 from mmsearch.ingest.plan_films import FilmsPlan
@@ -41,6 +43,19 @@ if TYPE_CHECKING:
 _NOTHING = "there is no picture in this film"
 
 
+class _Decided(NamedTuple):
+    """A frame of which it is decided whether it is kept.
+
+    `name` is that of one that is kept. `goes_on` says whether the film looked like the one that was kept before it
+    until then.
+    """
+
+    at: float
+    name: bytes = b""
+    goes_on: bool = False
+    error: PictureError | None = None
+
+
 @dataclass
 class _Reading:
     """A film that is being read: which frames wait for those before them, and which one was kept last."""
@@ -55,6 +70,8 @@ class _Reading:
     waiting: dict[int, tuple[float, Embedded]] = field(default_factory=dict)
     n_given: int = 0
     n_decided: int = 0
+    decided: deque[_Decided] = field(default_factory=deque)  # and not settled, in order
+    described: dict[bytes, Embedded] = field(default_factory=dict)  # of those that are kept, by name
     lost: list[PictureError] = field(default_factory=list)  # of frames that the workers could not use
     last: bytes = b""  # the name of the frame that was kept last
     is_at_end: bool = False
@@ -64,7 +81,7 @@ class _Reading:
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is with the workers any more."""
-        return self.is_at_end and self.n_decided == self.n_given
+        return self.is_at_end and self.n_decided == self.n_given and not self.decided
 
 
 class FilmIntake:
@@ -86,6 +103,8 @@ class FilmIntake:
         self._threshold = novel_below(str(store.setting("model")))
         self._readings: dict[bytes, _Reading] = {}
         self._place_of: dict[bytes, tuple[bytes, int, float]] = {}  # of frames that are with the workers
+        self._looked_at: dict[bytes, Loose] = {}  # those of which the workers say only what they look like
+        self._to_describe: deque[Loose] = deque()  # those of them that are kept
         self._far: dict[bytes, FilmProgress] = {}  # how far films are read, to be committed
         self._begun: set[bytes] = set()  # hashes of films that are read in this run
         self._twins: list[tuple[FoundFile, bytes]] = []  # equal ones, to be copied when these are read
@@ -131,15 +150,30 @@ class FilmIntake:
         self._flush()
 
     def _read(self, workers: WorkerPool, files: Sequence[FoundFile]) -> None:
-        for outcomes in workers.run(self._frames(files), job=self._run.job):
-            for outcome in outcomes:
-                path, number, at = self._place_of.pop(outcome.path)
-                self._readings[path].waiting[number] = at, outcome
-                self._decide(self._readings[path])
-            self._finish_those_over()
-            if self._run.is_time_to_commit:
-                self._flush()
+        frames = self._frames(files)
+        while True:
+            for outcomes in workers.run(frames, job=self._run.job):
+                for outcome in outcomes:
+                    self._take(outcome)
+                self._finish_those_over()
+                if self._run.is_time_to_commit:
+                    self._flush()
+            if not self._to_describe:
+                break
+            frames = self._kept_frames()
         self._finish_those_over()
+
+    def _take(self, outcome: Embedded) -> None:
+        """Take what the workers say of a frame: what it looks like, or all, if that was wanted at once."""
+        if outcome.path in self._place_of:
+            path, number, at = self._place_of.pop(outcome.path)
+            reading = self._readings[path]
+            reading.waiting[number] = at, outcome
+            self._decide(reading)
+        else:
+            reading = self._readings[file_of(outcome.path)]
+            reading.described[outcome.path] = outcome
+        self._settle(reading)
 
     def _copy_twins(self) -> list[FoundFile]:
         """Commit films that are equal to others of this run, and return those that are still to be read."""
@@ -168,6 +202,7 @@ class FilmIntake:
     # -- frames for the workers ----------------------------------------------------------------------
 
     def _frames(self, files: Sequence[FoundFile]) -> Iterator[Loose]:
+        """Yield the frames of films, and between them once more those that are kept, to be described."""
         for file in files:
             try:
                 reading = self._opened(file)
@@ -179,6 +214,10 @@ class FilmIntake:
             self._readings[file.path] = reading
             yield from self._frames_of(reading)
             reading.is_at_end = True
+
+    def _kept_frames(self) -> Iterator[Loose]:
+        while self._to_describe:
+            yield self._to_describe.popleft()
 
     def _opened(self, file: FoundFile) -> _Reading | None:
         """Open a film, from where it is known; return None if one of equal contents is read in this run."""
@@ -213,10 +252,19 @@ class FilmIntake:
                     last, name = at, frame_name(path, at)
                     self._place_of[name] = path, reading.n_given, at
                     reading.n_given += 1
-                    yield Loose(name, frame.picture, frame_hash(content_hash, at))
+                    loose = Loose(name, frame.picture, frame_hash(content_hash, at), self._looks_first())
+                    if loose.is_look:
+                        self._looked_at[name] = loose
+                    yield loose
+                    yield from self._kept_frames()
             reading.problem = self._reader.problem
         except PictureError as error:
             self._stop(reading, error)
+
+    def _looks_first(self) -> bool:
+        """Return whether more is wanted of a frame that is kept than is worth to be had of all."""
+        job = self._run.job()
+        return job.embeds and (job.local != "off" or job.parts > 0 or job.faces)
 
     def _stop(self, reading: _Reading, error: PictureError) -> None:
         """Take note that a film cannot be read on: to be tried again, or to be kept as far as it was read."""
@@ -251,24 +299,44 @@ class FilmIntake:
         while reading.n_decided in reading.waiting:
             at, outcome = reading.waiting.pop(reading.n_decided)
             reading.n_decided += 1
-            is_again = not reading.is_new and reading.n_decided == 1 and at == reading.read_to
+            loose = self._looked_at.pop(outcome.path, None)
+            goes_on = reading.keeper.is_last_seen
+            if "code" in outcome.facts:
+                error = PictureError(outcome.facts["code"], outcome.facts["message"])
+                reading.decided.append(_Decided(at, error=error))
+            elif not reading.is_new and reading.n_decided == 1 and at == reading.read_to:
+                reading.keeper.go_on(outcome.vector, at)
+                reading.decided.append(_Decided(at))
+            elif not reading.keeper.is_kept(outcome.vector, at):
+                reading.decided.append(_Decided(at, goes_on=goes_on))
+            else:
+                reading.decided.append(_Decided(at, outcome.path, goes_on))
+                if loose is None:
+                    reading.described[outcome.path] = outcome
+                else:
+                    self._to_describe.append(loose._replace(is_look=False))
+
+    def _settle(self, reading: _Reading) -> None:
+        """Let the frames that are next be committed, up to one that is kept and not described yet."""
+        while reading.decided and reading.decided[0].name in {b"", *reading.described}:
+            at, name, goes_on, error = reading.decided.popleft()
             seconds_of_film = self.report.seconds_of_film + max(0.0, at - reading.read_to)
             self.report = replace(self.report, seconds_of_film=seconds_of_film)
             reading.read_to = at
-            if "code" in outcome.facts:
-                reading.lost.append(PictureError(outcome.facts["code"], outcome.facts["message"]))
-                continue
-            if is_again:
-                reading.keeper.go_on(outcome.vector, at)
-                continue
-            if reading.last and reading.keeper.is_last_seen:
+            if error is not None:
+                reading.lost.append(error)
+            if reading.last and goes_on:
                 self._run.pending.ends.append((reading.last, at))  # it looks like the last one until now
-            if reading.keeper.is_kept(outcome.vector, at):
-                self._keep(reading, at, outcome)
+            if name:
+                self._keep(reading, at, reading.described.pop(name))
         if reading.n_parts:
             self._note(reading)
 
     def _keep(self, reading: _Reading, at: float, outcome: Embedded) -> None:
+        if "code" in outcome.facts:
+            reading.lost.append(PictureError(outcome.facts["code"], outcome.facts["message"]))
+            reading.last = b""  # the film goes on to look like this one
+            return
         stored = self._run.stored(outcome, reading.file.look)
         facts = reading.opened.facts
         frame = replace(

@@ -46,12 +46,14 @@ _Worker: TypeAlias = WorkerProcess[BatchRequest, Answer]
 class Loose(NamedTuple):
     """A picture that is no file of its own: what it is called, and the bytes that a file of it would have.
 
-    `content_hash` is what tells its contents where that is not the sha256 of these bytes.
+    `content_hash` is what tells its contents where that is not the sha256 of these bytes. One that `is_look` gets
+    its vector alone, whatever else is wanted of others.
     """
 
     path: bytes
     contents: bytes
     content_hash: bytes | None = None
+    is_look: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class WorkerPool:
         self._tower_timeout_s = tower_timeout_s
         self._queue: deque[Batch] = deque()
         self._source: Iterator[bytes | Loose] = iter(())
+        self._held: bytes | Loose | None = None  # the first of the next batch
         self._job: Callable[[], Job] = Job
         self._most_parts, self._has_faces = 0, False  # what the last batch was asked for
         self._workers: list[_Worker] = []
@@ -197,19 +200,27 @@ class WorkerPool:
         if self._queue:
             return self._queue.popleft()
         batch, n_bytes = Batch([]), 0
-        size = _BATCH_OF_PARTS if self._most_parts else BATCH
         with self._away():
-            while len(batch.paths) < size and n_bytes < _BATCH_BYTES:
-                item = next(self._source, None)
+            while not self._is_full(batch, n_bytes):
+                item, self._held = self._held or next(self._source, None), None
                 if item is None:
                     break
+                is_look = isinstance(item, Loose) and item.is_look
+                if batch.paths and is_look != batch.is_look:
+                    self._held = item
+                    break
+                batch.is_look = is_look
                 if isinstance(item, Loose):
                     batch.contents[item.path] = item.contents
                     if item.content_hash is not None:
-                        batch.hashes[item.path] = item.content_hash
+                        batch.hashes[item.path] = item.content_hash.hex()
                     n_bytes += len(item.contents)
                 batch.paths.append(item.path if isinstance(item, Loose) else item)
         return batch if batch.paths else None
+
+    def _is_full(self, batch: Batch, n_bytes: int) -> bool:
+        most = _BATCH_OF_PARTS if self._most_parts and not batch.is_look else BATCH
+        return len(batch.paths) >= most or n_bytes >= _BATCH_BYTES
 
     def _feed(self) -> None:
         for depth in (1, 2):
@@ -233,11 +244,14 @@ class WorkerPool:
         worker.in_flight.append(batch)
         job = self._job()
         self._most_parts, self._has_faces = job.parts, job.faces
+        if batch.is_look:
+            job = Job()
         sent = [batch.contents.get(path) for path in batch.paths]
         worker.ask(
             {
                 "paths": [os.fsdecode(path) for path in batch.paths],
                 "lengths": [-1 if contents is None else len(contents) for contents in sent],
+                "hashes": [batch.hashes.get(path) for path in batch.paths],
                 "embeds": job.embeds,
                 "local": "off" if batch.is_plain and job.embeds else job.local,
                 "extractor": job.extractor.name,
@@ -280,19 +294,18 @@ class WorkerPool:
         worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
         n_good = sum("code" not in facts for facts in results)
-        made = iter(self._made(payload[: len(payload) - n_local], n_good) if len(payload) > n_local else ())
+        values = payload[: len(payload) - n_local]
+        made = iter(self._made(values, n_good, is_look=batch.is_look) if values else ())
         outcomes, at = [], len(payload) - n_local
         for path, facts in zip(batch.paths, results, strict=True):
             end = at + _n_bytes(facts)
-            if path in batch.hashes and "hash" in facts:
-                facts["hash"] = batch.hashes[path].hex()
             local = Packed.of(facts["local"], payload[at:end]) if "local" in facts else None
             outcome = Embedded(path, facts, None, local)
             outcomes.append(outcome if "code" in facts else replace(outcome, **next(made, {})))
             at = end
         return outcomes
 
-    def _made(self, data: bytes, n: int) -> Iterator[dict[str, Any]]:
+    def _made(self, data: bytes, n: int, *, is_look: bool) -> Iterator[dict[str, Any]]:
         """Yield what workers made of n pictures, as fields of `Embedded`."""
         for vector in np.frombuffer(data, dtype=np.float32).reshape(n, -1):
             yield {"vector": vector}
@@ -346,7 +359,7 @@ class WorkerPool:
         is_killed = ending.code == "killed"
         alone = Batch(
             [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed,
-            {path: batch.contents[path]} if path in batch.contents else {}, batch.hashes,
+            batch.is_look, {path: batch.contents[path]} if path in batch.contents else {}, batch.hashes,
         )  # fmt: skip
         if alone.tries < MAX_TRIES and alone.kills < MAX_KILLS:
             self._queue.append(alone)

@@ -106,9 +106,16 @@ class SessionPool(WorkerPool):
                 yield self._encoded(waiting)
 
     def _encoded(self, outcomes: Sequence[Embedded]) -> list[Embedded]:
-        """Return outcomes with the vectors of their pixels, and with parts if those are wanted."""
+        """Return outcomes with the vectors of their pixels, and with parts of those that came in windows."""
+        of_shapes: dict[tuple[int, ...], list[Embedded]] = {}
+        for outcome in outcomes:
+            if outcome.pixels is not None:
+                of_shapes.setdefault(outcome.pixels.shape, []).append(outcome)
+        return [encoded for alike in of_shapes.values() for encoded in self._encoded_alike(alike)]
+
+    def _encoded_alike(self, outcomes: Sequence[Embedded]) -> list[Embedded]:
         pixels = np.stack([outcome.pixels for outcome in outcomes if outcome.pixels is not None])
-        if not self._most_parts:
+        if pixels.shape[1:] == self._encoder.preprocessing.shape:
             vectors = self._encoder.encode_images(pixels)
             return [
                 replace(outcome, vector=vector, pixels=None)
@@ -125,10 +132,10 @@ class SessionPool(WorkerPool):
             for outcome, vector, of_picture in zip(outcomes, vectors, views, strict=True)
         ]
 
-    def _made(self, data: bytes, n: int) -> Iterator[dict[str, Any]]:
+    def _made(self, data: bytes, n: int, *, is_look: bool) -> Iterator[dict[str, Any]]:
         """Yield the pixels of n pictures, as fields of `Embedded`."""
         shape = self._encoder.preprocessing.shape
-        if self._most_parts:
+        if self._most_parts and not is_look:
             shape = 1 + len(PART_WINDOWS), *shape[-3:]
         for pixels in np.frombuffer(data, dtype=np.uint8).reshape(n, *shape):
             yield {"pixels": pixels}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NotRequired, Protocol, TypeAlias, TypedDict, final
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, TypedDict, final
 
 import numpy as np
 
@@ -75,11 +75,13 @@ class FileFacts(TypedDict, total=False):
 class BatchRequest(TypedDict):
     """Files to look at, and what is wanted of them: the fields of a `Job`, with the extractor by its name.
 
-    `lengths` says how many bytes of each follow, -1 for one that is read from the disk; without it all are.
+    `lengths` says how many bytes of each follow, -1 for one that is read from the disk. `hashes` are what tells the
+    contents of some, in hex, where it is not the sha256 of these bytes.
     """
 
     paths: list[str]
-    lengths: NotRequired[list[int]]
+    lengths: list[int]
+    hashes: list[str | None]
     embeds: bool
     local: str
     extractor: str
@@ -163,6 +165,13 @@ class Job:
         return self.embeds or self.local != "off" or self.luminance_side > 0 or self.faces
 
 
+class Sent(NamedTuple):
+    """A picture that came along: its bytes, and what tells them, in hex, where it is not their sha256."""
+
+    contents: bytes
+    content_hash: str | None
+
+
 def embed_files(
     paths: list[bytes],
     encoder: Tower | None,
@@ -170,7 +179,7 @@ def embed_files(
     job: Job = Job(),
     max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
-    contents: Callable[[int], bytes | None] = lambda i: None,
+    sent: Callable[[int], Sent | None] = lambda i: None,
 ) -> tuple[list[FileFacts], Matrix | Pixels, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
 
@@ -186,7 +195,7 @@ def embed_files(
         Pictures that would be decoded to more are rejected before their pixels are loaded.
     on_file : callable
         Given the position before each file, and None before the image tower runs.
-    contents : callable
+    sent : callable
         Given the position of a file, returns its bytes, or None for one that is read from the disk.
 
     Returns
@@ -210,7 +219,7 @@ def embed_files(
     local: list[Packed] = []
     for position, path in enumerate(paths):
         on_file(position)
-        result, picture, grey = _read(path, contents(position), tower, job, max_megapixels)
+        result, picture, grey = _read(path, sent(position), tower, job, max_megapixels)
         results.append(result)
         if picture is not None and tower is not None:
             pixels.append(picture.pixels)
@@ -241,21 +250,20 @@ def parts_of(views: Matrix, most: int) -> str:
 
 
 def _read(
-    path: bytes, data: bytes | None, tower: Tower | None, job: Job, max_megapixels: float
+    path: bytes, sent: Sent | None, tower: Tower | None, job: Job, max_megapixels: float
 ) -> tuple[FileFacts, Picture | None, Pixels | None]:
-    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted.
-
-    `data` are its bytes if they came along.
-    """
+    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted."""
     result: FileFacts = {}
     try:
-        if data is None:
+        if sent is None:
             data, status = read_file(path)
             result["look"] = FileLook.of(status)
         else:
+            data = sent.contents
             result["size"] = len(data)
         picture, grey = _decoded(data, tower, job, max_megapixels) if job.decodes else (None, None)
-        said = _said(data, picture, job, max_megapixels)
+        content_hash = (sent and sent.content_hash) or sha256(data).hexdigest()
+        said = _said(data, content_hash, picture, job, max_megapixels)
     except PictureError as error:
         if error.code == "out_of_memory":
             raise MemoryError(str(error)) from error
@@ -265,9 +273,9 @@ def _read(
     return result, picture, grey
 
 
-def _said(data: bytes, picture: Picture | None, job: Job, max_megapixels: float) -> FileFacts:
+def _said(data: bytes, content_hash: str, picture: Picture | None, job: Job, max_megapixels: float) -> FileFacts:
     """Return what is to be said of the bytes of a file, given the picture if it was decoded."""
-    said: FileFacts = {"hash": sha256(data).hexdigest()}
+    said: FileFacts = {"hash": content_hash}
     if picture is not None:
         said.update({
             "width": picture.width, "height": picture.height, "format": picture.format,
@@ -348,9 +356,11 @@ def _loaded_encoder(folder: str, gives: str) -> Tower | None:
     return encoder
 
 
-def _sent(requests: BinaryIO, lengths: list[int] | None, position: int) -> bytes | None:
+def _sent(requests: BinaryIO, request: BatchRequest, position: int) -> Sent | None:
     """Return the bytes of a picture that came along with a request; those of a batch are read in their order."""
-    return None if lengths is None or lengths[position] < 0 else requests.read(lengths[position])
+    if request["lengths"][position] < 0:
+        return None
+    return Sent(requests.read(request["lengths"][position]), request["hashes"][position])
 
 
 def serve(
@@ -378,7 +388,7 @@ def serve(
             ),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),
-            contents=partial(_sent, requests, request.get("lengths")),
+            sent=partial(_sent, requests, request),
         )
         payload = np.ascontiguousarray(vectors).tobytes() + b"".join(packed.data for packed in local)
         send(answers, BatchResults(results=results), payload)

@@ -39,5 +39,6 @@ def run(serve: Serve, arguments: list[str]) -> None:
 def send(answers: BinaryIO, message: Mapping[str, object], payload: bytes = b"") -> None:
     """Write a message: a line of JSON, which tells the length of the bytes that follow it, if there are any."""
     facts = {**message, "bytes": len(payload)} if payload else message
-    answers.write(json.dumps(facts).encode() + b"\n" + payload)
+    answers.write(json.dumps(facts).encode() + b"\n")
+    answers.write(payload)
     answers.flush()

@@ -3,7 +3,8 @@
 Run by `mmsearch.processes.start_worker`. Every request is a `FilmRequest`. The answer is a `FilmAnswer` or a
 `Fault`, followed by the bytes of its pictures, one after the other. Before that comes a `Stretch` for each stretch
 of film that decoding comes to, and again while the bytes of the file are hashed. The film stays open between
-requests. One that needs more memory ends the process with `EXIT_OUT_OF_MEMORY`.
+requests, and is decoded a little ahead of them, so that this process computes while the other uses what it has.
+One that needs more memory ends the process with `EXIT_OUT_OF_MEMORY`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from time import monotonic
+from threading import Condition, Lock, Thread
 from typing import BinaryIO
 
 from mmsearch.errors import PictureError
@@ -25,8 +26,8 @@ from mmsearch.system import limit_memory, memory_in_use
 
 MEMORY = 1 << 30
 """Bytes that a film may take beyond what the process needs itself."""
-MOST_PICTURES, MANY_BYTES, SOON_S = 16, 8 << 20, 1.0
-"""An answer has so many pictures, or those that had come when it became so large, or took so long."""
+MOST_PICTURES, MANY_BYTES = 16, 8 << 20
+"""So many pictures, or those until they were so large, are decoded ahead, and are the most of an answer."""
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -41,18 +42,73 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     films = _Films(answers)
     try:
         for line in requests:
-            send(answers, *films.answer(json.loads(line)))
+            films.reply(json.loads(line))
     finally:
         films.close()
+
+
+class _Ahead(Thread):
+    """Decodes the pictures of a film in a thread, as far ahead as `MOST_PICTURES` and `MANY_BYTES` say."""
+
+    def __init__(self, samples: Iterator[FilmFrame]) -> None:
+        super().__init__(name="decode ahead", daemon=True)
+        self._samples = samples
+        self._changed = Condition()
+        self._pictures: list[FilmFrame] = []
+        self._is_wanted, self._is_over = True, False
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            for picture in self._samples:
+                with self._changed:
+                    self._pictures.append(picture)
+                    self._changed.notify()
+                    self._changed.wait_for(self._has_room)
+                    if not self._is_wanted:
+                        return
+        except BaseException as error:  # noqa: BLE001 - raised where the pictures are asked for
+            self._error = error
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify()
+
+    def _has_room(self) -> bool:
+        n_bytes = sum(len(picture.picture) for picture in self._pictures)
+        return not self._is_wanted or (len(self._pictures) < MOST_PICTURES and n_bytes < MANY_BYTES)
+
+    def next(self) -> list[FilmFrame]:
+        """Return the pictures that are there, at least one unless none comes any more; raise what ended them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pictures or self._is_over)
+            pictures, self._pictures = self._pictures, []
+            self._changed.notify()
+        if not pictures and self._error is not None:
+            raise self._error
+        return pictures
+
+    def close(self) -> None:
+        """End it."""
+        with self._changed:
+            self._is_wanted = False
+            self._changed.notify()
+        self.join()
 
 
 class _Films:
     """The film that is open, if one is, and what comes next of it."""
 
     def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+        self._answers, self._answering = answers, Lock()
         self._open = ExitStack()
         self._handle: int | None = None
+
+    def reply(self, request: FilmRequest) -> None:
+        """Answer a request."""
+        answer, payload = self.answer(request)
+        with self._answering:
+            send(self._answers, answer, payload)
 
     def answer(self, request: FilmRequest) -> tuple[FilmAnswer | Fault, bytes]:
         """Return the answer to a request; after a fault no film is open."""
@@ -77,28 +133,25 @@ class _Films:
         self._handle, self._status = self._open.enter_context(open_regular(path))
         with _unchanged(self._handle, self._status):
             self._film = self._open.enter_context(open_film(self._handle, on_stretch=self._tell))
-            self._samples = self._film.samples(start)
         position = os.lseek(self._handle, 0, os.SEEK_CUR)  # where decoding goes on
         content_hash = file_digest_of(self._handle, self._status, on_block=lambda: self._tell(0))
         os.lseek(self._handle, position, os.SEEK_SET)
         answer, _ = _answer([], self._film, self._status)
+        self._ahead = _Ahead(self._film.samples(start))
+        self._open.callback(self._ahead.close)
+        self._ahead.start()
         return {**answer, "hash": content_hash.hex()}, b""
 
     def _next(self) -> tuple[FilmAnswer, bytes]:
         if self._handle is None:
             raise PictureError("killed", "the process that had this film open was ended from outside")
-        begin, pictures, n_bytes = monotonic(), list[FilmFrame](), 0
         with _unchanged(self._handle, self._status):
-            for picture in self._samples:
-                pictures.append(picture)
-                n_bytes += len(picture.picture)
-                if len(pictures) == MOST_PICTURES or n_bytes >= MANY_BYTES or monotonic() - begin > SOON_S:
-                    break
-        answer, payload = _answer(pictures, self._film)
-        return answer, payload
+            pictures = self._ahead.next()
+        return _answer(pictures, self._film)
 
     def _tell(self, stretch: int) -> None:
-        send(self._answers, Stretch(at=stretch))
+        with self._answering:  # decoding ahead tells it, too
+            send(self._answers, Stretch(at=stretch))
 
 
 def _picture(path: bytes, at: float) -> tuple[FilmAnswer, bytes]:

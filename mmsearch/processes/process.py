@@ -17,7 +17,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from mmsearch.errors import EncoderError, advice, reason
 from mmsearch.processes.child import EXIT_OUT_OF_MEMORY
-from mmsearch.system import cpu_seconds
+from mmsearch.system import cpu_seconds, widen_pipe
 
 PROGRAM = Path(__file__).with_name("start_worker.py")
 _PATIENCE_S = 5.0  # for a killed process to end: one that hangs in the file system may never do so
@@ -40,16 +40,17 @@ Answer = TypeVar("Answer", bound=Mapping[str, object])
 class Batch:
     """Files that a worker is given at once, and how often they ended one.
 
-    `contents` are the bytes of those that are no files of their own, by path, and `hashes` what tells these where
-    it is not the sha256 of the bytes.
+    `contents` are the bytes of those that are no files of their own, by path, and `hashes` what tells these, in
+    hex, where it is not the sha256 of the bytes.
     """
 
     paths: list[bytes]
     tries: int = 0
     kills: int = 0  # from outside, for which a file is less to blame
     is_plain: bool = False  # without local features, as they may be what ended the worker
+    is_look: bool = False  # for the vectors alone
     contents: dict[bytes, bytes] = field(default_factory=dict)
-    hashes: dict[bytes, bytes] = field(default_factory=dict)
+    hashes: dict[bytes, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class WorkerProcess(Generic[Request, Answer]):
 
     def __init__(self, command: Sequence[str], *, cwd: Path, talk: IO[bytes] | int) -> None:
         reading, writing = os.pipe()
+        widen_pipe(reading)
         self.answers = os.fdopen(reading, "rb")
         try:
             self._process = subprocess.Popen(
@@ -102,6 +104,7 @@ class WorkerProcess(Generic[Request, Answer]):
             os.close(writing)
         assert self._process.stdin is not None
         self.requests = self._process.stdin
+        widen_pipe(self.requests.fileno())
         for pipe in (self.requests, self.answers):
             os.set_blocking(pipe.fileno(), False)
         self.in_flight: deque[Batch] = deque()
@@ -128,7 +131,8 @@ class WorkerProcess(Generic[Request, Answer]):
         """Send as much of the requests as its pipe takes now."""
         try:
             while self._outgoing:
-                sent = os.write(self.requests.fileno(), self._outgoing[: 1 << 16])
+                with memoryview(self._outgoing) as outgoing:
+                    sent = os.write(self.requests.fileno(), outgoing)
                 del self._outgoing[:sent]
                 self.heard = time.monotonic()  # it could not begin before
         except BlockingIOError:
@@ -230,7 +234,8 @@ def _take_message(buffer: bytearray) -> tuple[Any, bytes] | None:
     last = end + 1 + n_bytes
     if len(buffer) < last:
         return None
-    payload = bytes(buffer[end + 1 : last])
+    with memoryview(buffer) as message:
+        payload = bytes(message[end + 1 : last])
     del buffer[:last]
     return facts, payload
 

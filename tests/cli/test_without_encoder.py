@@ -88,8 +88,9 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     shutil.copyfile(sample_folder() / "rocket.jpg", folder / "rocket.jpg")
     (vocabulary,) = library.folder.glob("vocabulary-*.bin")
     job = {
-        "paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name,
-        "annotates": True, "luminance_side": SIGNATURE_SIDE, "parts": 0, "faces": False,
+        "paths": [str(folder / "cat.jpg")], "lengths": [-1], "hashes": [None], "embeds": False,
+        "local": str(vocabulary), "extractor": DEFAULT.name, "annotates": True, "luminance_side": SIGNATURE_SIDE,
+        "parts": 0, "faces": False,
     }  # fmt: skip
     for loaded in (
         loaded_by(

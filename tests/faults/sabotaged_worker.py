@@ -57,9 +57,9 @@ def read_file(path):
 
 
 def sent(*given):
-    contents = _sent(*given)
-    MANNERS.get(contents, lambda: None)()
-    return contents
+    along = _sent(*given)
+    MANNERS.get(along and along.contents, lambda: None)()
+    return along
 
 
 def extract(pixels):

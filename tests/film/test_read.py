@@ -6,10 +6,12 @@ import io
 import os
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image
 
 from mmsearch.errors import PictureError
@@ -59,6 +61,13 @@ def times_of(frames):
     return [(round(at, 3), is_cut) for at, is_cut, _ in frames]
 
 
+def needed_times(data):
+    """The times of frames but those of type B, from where the film begins."""
+    with av.open(io.BytesIO(data)) as file:
+        frames = [(frame.time, frame.pict_type) for frame in file.decode(video=0)]
+    return [time - frames[0][0] for time, kind in frames if kind != PictureType.B]
+
+
 def pixels_of(frame):
     return np.asarray(Image.open(io.BytesIO(frame.picture)))
 
@@ -76,6 +85,7 @@ def mjpeg(times_ms, n_tracks=1):
 
 CODECS = {
     "mp4": ("mp4", "libx264", {"g": "12", "bf": "2"}, RATE),
+    "many": ("mp4", "libx264", {"x264-params": "bframes=8:b-adapt=0:b-pyramid=none:scenecut=0"}, 25),
     "hevc": ("mov", "libx265", QUIET, RATE),
     "webm": ("webm", "libvpx-vp9", {}, RATE),
     "av1": ("matroska", "libsvtav1", {}, RATE),
@@ -88,13 +98,17 @@ CODECS = {
 }
 
 
-@pytest.mark.parametrize("kind", tiered(list(CODECS), ["mp4", "webm", "divx", "avi", "broadcast", "dvd"]))
+@pytest.mark.parametrize("kind", tiered(list(CODECS), ["mp4", "many", "webm", "divx", "avi", "broadcast", "dvd"]))
 def test_a_picture_a_second_and_the_first_of_each_shot_and_each_is_found_again(opened, sampled, kind):
     container, codec, options, rate = CODECS[kind]
     pictures = shots("cat", "panda", "rocket", seconds=2.3 if rate == RATE else 2.28, rate=rate)
     data = film(pictures, container=container, codec=codec, options=options, rate=rate)
     frames, facts, problem = sampled(data)
-    expected = TIMES if rate == RATE else [(round(at - at % 1 * 2 / 75, 2), is_cut) for at, is_cut in TIMES]
+    expected = TIMES if rate == RATE else [({2.3: 2.28, 4.6: 4.56}.get(at, at), is_cut) for at, is_cut in TIMES]
+    if kind == "dvd":  # no other frame needs those of type B, which are left out
+        needed = needed_times(data)
+        expected = [(min(time for time in needed if time > at - 0.001), is_cut) for at, is_cut in expected]
+        assert 1 / rate < max(after - time for time, after in pairwise(needed)) < 0.14
     assert [(pytest.approx(at, abs=0.03), is_cut) for at, is_cut in times_of(frames)] == expected
     assert (facts.width, facts.height, problem) == (160, 120, "")
     assert facts.seconds == pytest.approx(6.9, abs=0.5)
@@ -102,6 +116,17 @@ def test_a_picture_a_second_and_the_first_of_each_shot_and_each_is_found_again(o
     for frame in frames:
         with opened(data) as again:
             assert again.frame_at(frame.at)[::2] == frame[::2]
+
+
+@pytest.mark.parametrize(
+    ("cores", "size", "threads"),
+    [(2, (1280, 720), 1), (2, (1920, 1080), 4), (4, (640, 360), 8), (16, (640, 360), 8), (2, (7680, 4320), 1)],
+)
+def test_small_frames_leave_one_of_two_cores_to_the_embedding_and_huge_ones_take_no_more_memory(
+    monkeypatch, cores, size, threads
+):
+    monkeypatch.setattr(read, "n_cores", lambda: cores)
+    assert read._n_threads(size[0] * size[1]) == threads
 
 
 @pytest.mark.parametrize("start", [0.5, 2.3, 3.0, 6.0])

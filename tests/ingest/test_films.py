@@ -8,9 +8,11 @@ from importlib.util import find_spec
 import pytest
 
 from mmsearch import Library
+from mmsearch.frames import time_of
 from mmsearch.images import kinds
 from mmsearch.ingest import films as intake
 from mmsearch.ingest import plan_films, run
+from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.records import FilmsReport
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
@@ -150,6 +152,47 @@ def test_removing_a_film_or_its_folder_removes_all_of_it(filmed, cache):
         assert library.remove([filmed / "films"]) == 2
         assert frames_in(filmed / "library") == {}
         assert library.status().n_images == 0
+
+
+def test_only_frames_that_are_kept_are_described_by_more_than_their_vectors(filmed, index, monkeypatch):
+    given = {True: [], False: []}
+    give = WorkerPool._give
+
+    def noted(pool, worker, batch):
+        given[batch.is_look] += batch.paths
+        give(pool, worker, batch)
+
+    monkeypatch.setattr(WorkerPool, "_give", noted)
+    (filmed / "films" / "new.mp4").write_bytes(film(shots("dam", "fig", seconds=2.5)))
+    kept = index(local=True).films.n_frames
+    looked_at, described = ([path for path in given[is_look] if b"new.mp4" in path] for is_look in (True, False))
+    assert [time_of(path) for path in looked_at] == [0.0, 1.0, 2.0, 2.5, 3.0, 4.0]
+    assert 0 < kept == len(described) < len(looked_at)
+    assert sorted(map(time_of, described)) == frames_in(filmed / "library")["new.mp4"]
+
+
+@pytest.mark.full
+def test_a_kept_frame_that_cannot_be_described_is_named_and_all_others_stay(filmed, index, monkeypatch, cache):
+    take, failed = intake.FilmIntake._take, []
+
+    def spoiled(self, outcome):
+        if outcome.path not in self._place_of and not failed:
+            failed.append(time_of(outcome.path))
+            outcome = Embedded(outcome.path, {"code": "quarantined", "message": "it ended its worker"}, None)
+        take(self, outcome)
+
+    (filmed / "films" / "new.mp4").write_bytes(film(shots("dam", "fig", seconds=2.5)))
+    index(local=True)
+    whole = frames_in(filmed / "library")["new.mp4"]
+    (filmed / "films" / "new.mp4").unlink()
+    index()
+    (filmed / "films" / "new.mp4").write_bytes(film(shots("dam", "fig", seconds=2.5)))
+    monkeypatch.setattr(intake.FilmIntake, "_take", spoiled)
+    assert index(local=True).films.n_incomplete == 1
+    assert frames_in(filmed / "library")["new.mp4"] == [at for at in whole if at not in failed]
+    with Library.open(filmed / "library", cache=cache) as library:
+        (incomplete,) = library.status().films.incomplete
+    assert incomplete.problem == "1 frame of it could not be used: it ended its worker"
 
 
 @pytest.mark.full

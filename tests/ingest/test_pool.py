@@ -70,6 +70,24 @@ def test_pictures_whose_bytes_come_along_have_the_vectors_of_the_files(tiny_fold
         }
 
 
+def test_what_is_only_looked_at_gets_its_vector_alone_beside_others_of_which_all_is_wanted(tiny, tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))[:5]
+    given = [Loose(b"/film/%d" % n, file.read_bytes(), b"hash", n != 2) for n, file in enumerate(files)]
+    job = Job(luminance_side=4, local="features", parts=4)
+    with pool_of(tiny_folder, n_workers=1) as pool:
+        batches = list(pool.run(given, job=lambda: job))
+    looks_of = {outcome.path: outcome for outcomes in batches for outcome in outcomes}
+    assert sorted(map(len, batches)) == [1, 2, 2]
+    for loose in given:
+        outcome, pixels = looks_of[loose.path], decode(loose.contents, tiny.preprocessing).pixels
+        if loose.is_look:  # others may be decoded larger
+            np.testing.assert_allclose(outcome.vector, tiny.encode_images(pixels[None])[0], atol=1e-5)
+        assert outcome.facts["hash"] == b"hash".hex()
+        assert ("luminances" in outcome.facts, "parts" in outcome.facts, outcome.local is None) == (
+            (False, False, True) if loose.is_look else (True, True, False)
+        )
+
+
 def test_bytes_that_end_their_worker_are_given_up_and_all_others_come_back_once(tiny_folder):
     cat = (sample_folder() / "cat.jpg").read_bytes()
     given = [Loose(b"/a.tar/%d" % number, b"crash" if number == 5 else cat) for number in range(20)]

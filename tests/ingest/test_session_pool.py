@@ -14,6 +14,7 @@ from mmsearch.arguments import Variant
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.runtime import device_for
 from mmsearch.errors import EncoderError, QueryError
+from mmsearch.images import decode
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.ingest.pool import Loose, WorkerPool
 from mmsearch.ingest.session_pool import SESSION_BATCH, SessionPool, pool_for
@@ -51,6 +52,17 @@ def test_all_views_of_a_picture_go_to_the_session(checkpoint, tiny_folder, cache
     assert len(given) == 3
     for path, outcome in given.items():
         np.testing.assert_allclose(outcome.vector, expected[path].vector, atol=1e-5)
+
+
+def test_pictures_with_their_parts_and_without_go_to_the_session_together(tiny, tiny_folder):
+    given = [loose._replace(is_look=number % 3 > 0) for number, loose in enumerate(copies(12))]
+    with session_pool(tiny_folder) as pool:
+        made = {outcome.path: outcome for batch in pool.run(given, job=lambda: Job(parts=4)) for outcome in batch}
+    for loose in given:
+        pixels = decode(loose.contents, tiny.preprocessing, with_parts=not loose.is_look).pixels
+        whole = pixels if loose.is_look else pixels[0]
+        np.testing.assert_allclose(made[loose.path].vector, tiny.encode_images(whole[None])[0], atol=1e-5)
+        assert ("parts" in made[loose.path].facts) is not loose.is_look
 
 
 def test_the_session_is_given_large_batches_of_what_all_workers_decode(tiny_folder):

@@ -84,6 +84,20 @@ def test_answers_end_where_they_become_large(reader, tmp_path, path):
     assert sum(map(len, batches)) == 40
 
 
+def test_a_film_is_decoded_ahead_while_nobody_asks_for_more_and_only_so_far(tmp_path, path):
+    (tmp_path / "long.mp4").write_bytes(film(shots("cat", seconds=40, rate=1), rate=1))
+    films = film_worker._Films(io.BytesIO())
+    films.answer({"wanted": "open", "path": str(tmp_path / "long.mp4"), "at": 0.0})
+    ahead = films._ahead
+    while len(ahead._pictures) < film_worker.MOST_PICTURES:
+        ahead.join(0.01)
+    ahead.join(0.2)
+    assert len(ahead._pictures) == film_worker.MOST_PICTURES
+    films.answer({"wanted": "open", "path": os.fsdecode(path), "at": 0.0})  # in the middle of it
+    assert not ahead.is_alive()
+    films.close()
+
+
 def test_what_is_wrong_with_a_film_is_known_at_its_end(reader, tmp_path):
     data = film(shots("cat", "panda"), container="matroska")
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
