@@ -64,7 +64,7 @@ class Film:
     def __init__(self, file: Any, on_stretch: Callable[[int], None]) -> None:
         self._file, self._on_stretch = file, on_stretch
         self._n_damaged = self._n_odd = 0
-        self._last, self._stretch = 0.0, -1
+        self._last, self._stretch, self._is_thinned = 0.0, -1, False
         _refuse_protected(file)
         self._begin()
         first = next(self._decoded(), None)
@@ -122,17 +122,24 @@ class Film:
         PictureError
             If the film has ended by then.
         """
+        shown = self._shown_at(at, is_sampled=True)
+        if shown is None or (self._is_thinned and abs(shown[0] - at) > _TICK_S):  # not the time of a sample
+            shown = self._shown_at(at)
+        if shown is None:
+            raise PictureError("corrupt", f"no picture can be decoded at {at:g} s of this film")
+        return FilmFrame(shown[0], False, self._scaler.picture(shown[1]))
+
+    def _shown_at(self, at: float, *, is_sampled: bool = False) -> tuple[float, Any] | None:
+        """Return the last frame that is not after a time, with its own."""
         shown = None
-        for time, frame in self._from(at):
+        for time, frame in self._from(at, is_sampled=is_sampled):
             if shown is not None and time > at + _TICK_S:
                 break
             shown = time, frame
         else:
             if shown is not None and at > max(shown[0], self.facts.seconds or 0.0) + _BEHIND_S:
                 raise PictureError("no_picture", f"there is no picture at {at:g} s of this film: it ends before")
-        if shown is None:
-            raise PictureError("corrupt", f"no picture can be decoded at {at:g} s of this film")
-        return FilmFrame(shown[0], False, self._scaler.picture(shown[1]))
+        return shown
 
     # -- decoding ------------------------------------------------------------------------------------
 
@@ -158,7 +165,7 @@ class Film:
         """
         import av
 
-        is_thinned = is_sampled and self._is_timed and (self._stream.average_rate or 0) >= _MANY_A_SECOND
+        is_thinned = is_sampled and self._may_be_thinned()
         for earlier in _EARLIER_S:
             if at - earlier <= 0 or not self._is_timed:
                 break
@@ -181,8 +188,14 @@ class Film:
         self._thin_out(is_thinned=is_thinned)
         yield from self._in_order(self._timed(self._decoded(), 0.0))
 
+    def _may_be_thinned(self) -> bool:
+        """Return whether enough frames are left, and have their times, where some are left out."""
+        is_timed = self._is_timed and not _is_timed_by_decoding(self._container)
+        return is_timed and (self._stream.average_rate or 0) >= _MANY_A_SECOND
+
     def _thin_out(self, *, is_thinned: bool) -> None:
         """Let frames be left out that no other one needs: about half, and two fifths of the time."""
+        self._is_thinned = is_thinned
         self._stream.codec_context.skip_frame = "NONREF" if is_thinned else "DEFAULT"
 
     def _decoded(self, *, is_sought: bool = False) -> Iterator[Any]:

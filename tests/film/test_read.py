@@ -91,6 +91,7 @@ CODECS = {
     "av1": ("matroska", "libsvtav1", {}, RATE),
     "divx": ("avi", "mpeg4", {"g": "12", "bf": "2"}, RATE),
     "avi": ("avi", "libx264", {"g": "12", "bf": "2"}, RATE),
+    "camera": ("avi", "mpeg4", {"g": "12", "bf": "2"}, 25),
     "broadcast": ("mpegts", "libx264", {"g": "12", "bf": "2"}, RATE),
     "dvd": ("mpeg", "mpeg2video", {"bf": "2"}, 25),
     "flash": ("flv", "flv", {}, RATE),
@@ -116,6 +117,16 @@ def test_a_picture_a_second_and_the_first_of_each_shot_and_each_is_found_again(o
     for frame in frames:
         with opened(data) as again:
             assert again.frame_at(frame.at)[::2] == frame[::2]
+
+
+def test_between_samples_the_picture_at_a_time_is_one_that_was_left_out_of_them(opened):
+    pictures = shots("cat", "panda", seconds=2, rate=25)
+    data = film(pictures, container="mpeg", codec="mpeg2video", options={"bf": "2"}, rate=25)
+    assert 1.04 not in [round(time, 2) for time in needed_times(data)]
+    with opened(data) as again:
+        frame = again.frame_at(1.05)
+    assert round(frame.at, 2) == 1.04
+    assert np.abs(pixels_of(frame).astype(float) - pictures[26]).mean() < 15
 
 
 @pytest.mark.parametrize(
