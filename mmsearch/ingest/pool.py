@@ -260,7 +260,7 @@ class WorkerPool:
                 "parts": job.parts,
                 "faces": job.faces and not (batch.is_plain and job.embeds),
             },
-            b"".join(filter(None, sent)),
+            *filter(None, sent),
         )
         self._send(worker)
 

@@ -112,7 +112,7 @@ class WorkerProcess(Generic[Request, Answer]):
         self.at: int | None = None
         self.heard = time.monotonic()
         self._computed: float | None = None  # seconds, before the file it is at
-        self._incoming, self._outgoing = bytearray(), bytearray()
+        self._incoming, self._outgoing = bytearray(), deque[memoryview]()
         self._is_garbled = False  # it answered what nobody understands
 
     # -- talking to it -------------------------------------------------------------------------------
@@ -122,18 +122,19 @@ class WorkerProcess(Generic[Request, Answer]):
         """Whether requests wait until its pipe takes them."""
         return bool(self._outgoing)
 
-    def ask(self, request: Request, payload: bytes = b"") -> None:
+    def ask(self, request: Request, *payload: bytes) -> None:
         """Put a request in line, and the bytes that go with it; `write` sends them."""
-        self._outgoing += json.dumps(request).encode() + b"\n"
-        self._outgoing += payload
+        line = json.dumps(request).encode() + b"\n"
+        self._outgoing += [memoryview(data) for data in (line, *payload) if data]
 
     def write(self) -> None:
         """Send as much of the requests as its pipe takes now."""
         try:
             while self._outgoing:
-                with memoryview(self._outgoing) as outgoing:
-                    sent = os.write(self.requests.fileno(), outgoing)
-                del self._outgoing[:sent]
+                sent = os.write(self.requests.fileno(), self._outgoing[0])
+                self._outgoing[0] = self._outgoing[0][sent:]
+                if not self._outgoing[0]:
+                    self._outgoing.popleft()
                 self.heard = time.monotonic()  # it could not begin before
         except BlockingIOError:
             return
