@@ -12,8 +12,8 @@ all by default:
 - keeping: frames kept an hour, and whether the film is first for frames that were not sampled, half way between
   those that were, cropped to 80 %, among all films and 12 of photographs. Its moment is right within 1.5 s of the
   span that the kept frame stands for. For each model the threshold is said at which it keeps about as many.
-- efficiency: frames that `Library.index` samples and embeds a second, of what the cores could do if they decoded all
-  frames and ran the image tower, and did nothing else: as it was, and without what other programs took meanwhile.
+- efficiency: frames that `Library.index` samples and embeds a second, of what the cores could do if they decoded
+  all frames and ran the image tower, and nothing else: as it was, and without what other programs took meanwhile.
   What that costs is measured on all cores at once, before and after: one alone is faster. Beside it the same with
   what sampling costs, which leaves frames out, in place of decoding all.
 - memory: the peaks of the process that reads a film of two hours, and of the main one, at 10, 50 and 100 %.
