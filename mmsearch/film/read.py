@@ -34,6 +34,8 @@ _FEW_PIXELS = 1280 * 720
 _MOST_THREADS = 8
 _MANY_A_SECOND = 20  # frames, of which cuts are found by half of them
 _FAR_APART_S = 0.14  # frames that are left: three at 25 a second
+_MANY_GAPS = 2  # in a row: one is a pause
+_ASKED_ONCE = ("libdav1d",)  # decoders that cannot be told later to leave no frame out any more
 _USUAL_RATE = 25  # frames a second, where neither times nor rate are known
 _TICK_S = 6e-4  # times that differ less are the same: they may have been rounded to ms
 _LEAP_S = 10.0  # a frame so far ahead counts only if the next ones do not go back again
@@ -56,7 +58,7 @@ class FilmFrame(NamedTuple):
 
 
 class Film:
-    """A film that is open; for one thread. Its pictures are asked for once: all, or the one at a moment.
+    """A film that is open; for one thread at a time. Its pictures are asked for once: all, or the one at a moment.
 
     Made by `open_film`.
     """
@@ -97,9 +99,10 @@ class Film:
 
         Those that no other needs may be left out; then the next one is the first.
         """
-        finder, second, analysed = cuts.CutFinder(), -1, float("inf")
+        finder, second, analysed, n_gaps = cuts.CutFinder(), -1, float("inf"), 0
         for at, frame in self._from(max(0.0, start - _LEAD_S) if start else 0.0, is_sampled=True):
-            if at - analysed > _FAR_APART_S:  # too few are left to see when a shot begins
+            n_gaps = n_gaps + 1 if at - analysed > _FAR_APART_S else 0
+            if n_gaps == _MANY_GAPS:  # too few are left to see when a shot begins
                 self._thin_out(is_thinned=False)
             is_sample = int(at + _TICK_S) > second
             second = max(second, int(at + _TICK_S))
@@ -137,7 +140,8 @@ class Film:
                 break
             shown = time, frame
         else:
-            if shown is not None and at > max(shown[0], self.facts.seconds or 0.0) + _BEHIND_S:
+            is_behind = shown is not None and at > max(shown[0], self.facts.seconds or 0.0) + _BEHIND_S
+            if is_behind and not self._is_thinned:
                 raise PictureError("no_picture", f"there is no picture at {at:g} s of this film: it ends before")
         return shown
 
@@ -191,10 +195,11 @@ class Film:
     def _may_be_thinned(self) -> bool:
         """Return whether enough frames are left, and have their times, where some are left out."""
         is_timed = self._is_timed and not _is_timed_by_decoding(self._container)
-        return is_timed and (self._stream.average_rate or 0) >= _MANY_A_SECOND
+        leaves_out = self._stream.codec_context.name not in _ASKED_ONCE
+        return is_timed and leaves_out and (self._stream.average_rate or 0) >= _MANY_A_SECOND
 
     def _thin_out(self, *, is_thinned: bool) -> None:
-        """Let frames be left out that no other one needs: about half, and two fifths of the time."""
+        """Leave frames out that no other one needs, or no longer: about half, and two fifths of the time."""
         self._is_thinned = is_thinned
         self._stream.codec_context.skip_frame = "NONREF" if is_thinned else "DEFAULT"
 
@@ -248,6 +253,8 @@ class Film:
         step, expected = float(1 / (self._stream.average_rate or _USUAL_RATE)), begin
         for frame in frames:
             time_of = _own_time(frame, self._container)
+            if time_of is None and self._is_thinned:
+                continue  # nobody knows how many were left out before it
             time = expected if time_of is None else float(time_of - self._zero)
             if time is not None:
                 expected = time + step

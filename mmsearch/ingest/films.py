@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mmsearch.store.films import KnownFilm
     from mmsearch.store.folder import Store
 
+_MOST_LOOKED_AT = 128  # frames whose pictures are kept until it is decided of them; others are described at once
 _NOTHING = "there is no picture in this film"
 
 
@@ -245,6 +246,7 @@ class FilmIntake:
         path, content_hash, last, begin = reading.file.path, reading.opened.content_hash, -1.0, reading.read_to
         try:
             while frames := self._reader.next():
+                looks_first = self._looks_first()
                 for frame in frames:
                     at = round(frame.at, 3)
                     if at <= last or at < begin:
@@ -252,8 +254,9 @@ class FilmIntake:
                     last, name = at, frame_name(path, at)
                     self._place_of[name] = path, reading.n_given, at
                     reading.n_given += 1
-                    loose = Loose(name, frame.picture, frame_hash(content_hash, at), self._looks_first())
-                    if loose.is_look:
+                    is_look = looks_first and len(self._looked_at) < _MOST_LOOKED_AT
+                    loose = Loose(name, frame.picture, frame_hash(content_hash, at), is_look)
+                    if is_look:
                         self._looked_at[name] = loose
                     yield loose
                     yield from self._kept_frames()
@@ -318,8 +321,11 @@ class FilmIntake:
 
     def _settle(self, reading: _Reading) -> None:
         """Let the frames that are next be committed, up to one that is kept and not described yet."""
-        while reading.decided and reading.decided[0].name in {b"", *reading.described}:
-            at, name, goes_on, error = reading.decided.popleft()
+        while reading.decided:
+            at, name, goes_on, error = reading.decided[0]
+            if name and name not in reading.described:
+                break
+            reading.decided.popleft()
             seconds_of_film = self.report.seconds_of_film + max(0.0, at - reading.read_to)
             self.report = replace(self.report, seconds_of_film=seconds_of_film)
             reading.read_to = at

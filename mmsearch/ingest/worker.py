@@ -196,7 +196,7 @@ def embed_files(
     on_file : callable
         Given the position before each file, and None before the image tower runs.
     sent : callable
-        Given the position of a file, returns its bytes, or None for one that is read from the disk.
+        Given the position of a file, returns what came along of it, or None for one that is read from the disk.
 
     Returns
     -------

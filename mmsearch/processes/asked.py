@@ -70,7 +70,7 @@ class AskedProcess(ABC, Generic[Request, Answer]):
 
     def _exchange(self, request: Request, data: bytes) -> tuple[Answer, bytes] | Ending:
         """Return the answer to one request, or how the process ended over it."""
-        worker, self._on_the_way, looked = self._running(), {}, time.monotonic()
+        worker, self._on_the_way, looked = self._running(), {}, 0.0
         worker.ask(request, data)
         worker.arrives_at(0)
         with selectors.DefaultSelector() as selector:

@@ -79,7 +79,15 @@ class _Ahead(Thread):
         return not self._is_wanted or (len(self._pictures) < MOST_PICTURES and n_bytes < MANY_BYTES)
 
     def next(self) -> list[FilmFrame]:
-        """Return the pictures that are there, at least one unless none comes any more; raise what ended them."""
+        """Return the pictures that are there, at least one unless none comes any more; raise what ended them.
+
+        The first call begins it: a film may be opened for its hash alone.
+        """
+        if self.ident is None:
+            try:
+                self.start()
+            except RuntimeError as error:
+                raise MemoryError(str(error)) from error
         with self._changed:
             self._changed.wait_for(lambda: self._pictures or self._is_over)
             pictures, self._pictures = self._pictures, []
@@ -93,7 +101,8 @@ class _Ahead(Thread):
         with self._changed:
             self._is_wanted = False
             self._changed.notify()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
 
 class _Films:
@@ -139,7 +148,6 @@ class _Films:
         answer, _ = _answer([], self._film, self._status)
         self._ahead = _Ahead(self._film.samples(start))
         self._open.callback(self._ahead.close)
-        self._ahead.start()
         return {**answer, "hash": content_hash.hex()}, b""
 
     def _next(self) -> tuple[FilmAnswer, bytes]:

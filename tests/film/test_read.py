@@ -26,6 +26,10 @@ SHOTS = shots("cat", "panda", "rocket", seconds=2.3)
 TIMES = [(at, at in (2.3, 4.6)) for at in (0, 1, 2, 2.3, 3, 4, 4.6, 5, 6)]
 MP4 = film(SHOTS, options={"g": "12", "bf": "2"})
 INTRA = film(SHOTS, codec="mpeg4", options={"g": "1"})
+FAST = [
+    film(shots("cat", "panda", "rocket", seconds=2.3, rate=25), codec=codec, rate=25, options=options)
+    for codec, options in (("libx264", {"g": "12", "bf": "2"}), ("libsvtav1", {}))
+]
 QUIET = {"x265-params": "log-level=error:pools=none:frame-threads=1"}
 
 
@@ -94,6 +98,7 @@ CODECS = {
     "camera": ("avi", "mpeg4", {"g": "12", "bf": "2"}, 25),
     "broadcast": ("mpegts", "libx264", {"g": "12", "bf": "2"}, RATE),
     "dvd": ("mpeg", "mpeg2video", {"bf": "2"}, 25),
+    "program": ("mpeg", "libx264", {"g": "12", "bf": "2"}, 25),
     "flash": ("flv", "flv", {}, RATE),
     "windows": ("asf", "wmv2", {}, RATE),
 }
@@ -110,6 +115,8 @@ def test_a_picture_a_second_and_the_first_of_each_shot_and_each_is_found_again(o
         needed = needed_times(data)
         expected = [(min(time for time in needed if time > at - 0.001), is_cut) for at, is_cut in expected]
         assert 1 / rate < max(after - time for time, after in pairwise(needed)) < 0.14
+    if kind == "many":  # eight of nine are left out until a second gap tells that these are too many
+        expected[1] = 1.08, False
     assert [(pytest.approx(at, abs=0.03), is_cut) for at, is_cut in times_of(frames)] == expected
     assert (facts.width, facts.height, problem) == (160, 120, "")
     assert facts.seconds == pytest.approx(6.9, abs=0.5)
@@ -142,7 +149,7 @@ def test_small_frames_leave_one_of_two_cores_to_the_embedding_and_huge_ones_take
 
 @pytest.mark.parametrize("start", [0.5, 2.3, 3.0, 6.0])
 def test_from_a_time_on_there_are_the_same_pictures_as_from_the_beginning(sampled, start):
-    for data in (MP4, INTRA):
+    for data in (MP4, INTRA, *FAST):
         whole, _, _ = sampled(data)
         assert sampled(data, start=start)[0] == [frame for frame in whole if frame.at >= start]
         assert sampled(data, start=20.0)[0] == []

@@ -89,6 +89,8 @@ def test_a_film_is_decoded_ahead_while_nobody_asks_for_more_and_only_so_far(tmp_
     films = film_worker._Films(io.BytesIO())
     films.answer({"wanted": "open", "path": str(tmp_path / "long.mp4"), "at": 0.0})
     ahead = films._ahead
+    assert not ahead.is_alive()  # it may be opened for its hash alone
+    films.answer({"wanted": "next", "path": "", "at": 0.0})
     while len(ahead._pictures) < film_worker.MOST_PICTURES:
         ahead.join(0.01)
     ahead.join(0.2)
