@@ -45,6 +45,8 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CPU: Device = "cpu"
 FALSE_RATE = 0.01
 """Share of pictures of strangers that may be given an identity by their descriptors."""
+MOST_SECONDS = 24 * 3600
+"""Of longer films and recordings the beginning is read."""
 _SHOWN = 60  # characters of a wrong value in a message
 
 
@@ -216,7 +218,23 @@ def as_positive(value: object, name: str) -> float:
     """
     number = as_number(value, name)
     if not 0 < number <= sys.float_info.max:  # an integer may be larger
-        raise QueryError(f"{name} is {_shown(value)}; expected a number above 0")
+        raise QueryError(f"{name} is {shown_value(value)}; expected a number above 0")
+    return number
+
+
+def as_moment(value: object, name: str) -> float:
+    """Return a time in a film or recording, in seconds.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no number; a bool is none.
+    QueryError
+        If it is a number that is no such time.
+    """
+    number = as_number(value, name)
+    if not 0 <= number <= MOST_SECONDS:
+        raise QueryError(f"{name} is {shown_value(value)}; expected a time in seconds, 0 to {MOST_SECONDS}")
     return number
 
 
@@ -246,15 +264,21 @@ def one_of(value: object, name: str, words: Any) -> Any:
     allowed = get_args(words)
     if value not in allowed:
         *others, last = map(repr, allowed)
-        raise QueryError(f"{name} is {_shown(value)}; expected {', '.join(others)} or {last}")
+        raise QueryError(f"{name} is {shown_value(value)}; expected {', '.join(others)} or {last}")
     return allowed[allowed.index(value)]
 
 
 def unfit(name: str, value: object, expected: str, *, shown: str | None = None) -> ArgumentError:
     """Return the error of a value of a type that is not meant; `shown` is what to call it if not as Python does."""
-    return ArgumentError(f"{name} is {shown or f'{_shown(value)} ({type(value).__name__})'}; expected {expected}")
+    return ArgumentError(
+        f"{name} is {shown or f'{shown_value(value)} ({type(value).__name__})'}; expected {expected}"
+    )
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shown_value(value: object) -> str:
+    """Return a value as messages show it: as Python does, cut short."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write numbers of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -243,7 +243,7 @@ class Library:
 
     def __len__(self) -> int:
         """Return the number of pictures in the library, a film being one."""
-        return self.reader().page((), order="added", after=None, offset=0, limit=1).n
+        return self.reader().count_passing()
 
     def __bool__(self) -> bool:
         """Return True: a library without pictures is one too."""
@@ -737,7 +737,7 @@ class Library:
             annotations = in_folder(store, _ANNOTATIONS).annotations
             annotations.type(list(pictures), Kind.TAG, names)
             annotations.settle()
-        return sorted(pictures.values())
+        return sorted(set(pictures.values()))
 
     def untag(self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str]) -> list[str]:
         """Take tags from pictures that `tag` gave, and return those that had one; as `tag` in all else.
@@ -1601,7 +1601,8 @@ class Library:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
                 self.reader(), lambda: library.installed_encoder(), lambda: library.decoder(),
-                use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
+                lambda: library.film_reader(), use_graph=self._use_graph, is_asked_once=self._is_asked_once,
+                check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher
 

@@ -22,6 +22,7 @@ from mmsearch.arguments import (
     as_count,
     as_flag,
     as_id,
+    as_moment,
     as_number,
     as_path,
     as_text,
@@ -394,6 +395,8 @@ class Term:
     ------
     ArgumentError
         If one of them is of another type.
+    QueryError
+        If `at` is no time that a film can have.
 
     Examples
     --------
@@ -416,7 +419,7 @@ class Term:
         object.__setattr__(self, "value", _term_value(value, "the value of a term", f"a text, or {_PICTURE}"))
         object.__setattr__(self, "weight", as_number(weight, "the weight of a term"))
         object.__setattr__(self, "box", None if box is None else _box(box))
-        object.__setattr__(self, "at", None if at is None else as_number(at, "the moment of a film"))
+        object.__setattr__(self, "at", None if at is None else as_moment(at, "the moment of a film"))
 
     @property
     def label(self) -> str:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import as_count, as_number, as_path
+from mmsearch.arguments import as_count, as_moment, as_number, as_path, shown_value
 from mmsearch.errors import LibraryNotFoundError, QueryError, SoundError
 from mmsearch.ingest.plan import absolute_roots
 from mmsearch.processes.listener import Listener, require_media
 from mmsearch.query.sounds import LEAST_S, MOST_S, search_sounds
 from mmsearch.records import PathLike, SoundAnswer, SoundsFacts, SoundsReport
-from mmsearch.sound.peaks import MOST_SECONDS
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 from mmsearch.store.encoder import NONE
 from mmsearch.store.publish import manifest_state
@@ -116,17 +115,17 @@ class Sounds:
             If the part is too short or too long, or behind the end of the file.
         """
         file = os.path.abspath(as_path(path, "path"))
-        at, duration = as_number(at, "at"), as_number(duration, "duration")
-        if not 0 <= at <= MOST_SECONDS:
-            raise QueryError(f"at is {at:g} s; expected a time in the file, 0 to {MOST_SECONDS} s")
-        if not LEAST_S <= duration <= MOST_S:
-            raise QueryError(f"duration is {duration:g} s; expected {LEAST_S:g} to {MOST_S:g} s, best about 10")
+        at, seconds = as_moment(at, "at"), as_number(duration, "duration")
+        if not LEAST_S <= seconds <= MOST_S:
+            raise QueryError(
+                f"duration is {shown_value(duration)} s; expected {LEAST_S:g} to {MOST_S:g} s, best about 10"
+            )
         require_media()
         store, k = self._store(), as_count(k, "k")
         listener = self._opened.listener
         listener.start()
         try:
-            return search_sounds(store, self._segments(store), listener, file, at, duration, k)
+            return search_sounds(store, self._segments(store), listener, file, at, seconds, k)
         except SoundError as error:
             raise SoundError(error.code, f"{os.fsdecode(file)}: {error}") from error
 

@@ -56,6 +56,7 @@ def film(
     rate: int = RATE,
     times: Sequence[float] | None = None,
     rotation: int = 0,
+    is_mirrored: bool = False,
     n_streams: int = 1,
     sound: np.ndarray | None = None,
     options: dict[str, str] | None = None,
@@ -65,9 +66,9 @@ def film(
 ) -> bytes:
     """Return the bytes of a film.
 
-    `times` are those of the frames in seconds, every 1 / `rate` by default; `rotation` is that of the display
-    matrix, counterclockwise; `sound` is that of a track, float32 at 16 kHz; `of_encoder` are attributes of the
-    codec's context.
+    `times` are those of the frames in seconds, every 1 / `rate` by default; the display
+    matrix turns by `rotation`, counterclockwise, and then mirrors if wanted; `sound` is that of a track, float32 at
+    16 kHz; `of_encoder` are attributes of the codec's context.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder, "film")
@@ -77,7 +78,9 @@ def film(
                        for _ in range(n_streams)]  # fmt: skip
             track = file.add_stream("aac", rate=16_000, layout="mono") if sound is not None else None
             for stream in streams:
-                _prepare(stream, frames[0].shape, rotation, of_encoder)
+                _prepare(stream, frames[0].shape, of_encoder)
+                if rotation or is_mirrored:
+                    stream.set_display_rotation(rotation, hflip=is_mirrored)
             for number, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame.time_base = Fraction(1, _TICKS)
@@ -91,14 +94,12 @@ def film(
         return path.read_bytes()
 
 
-def _prepare(stream, shape: tuple[int, ...], rotation: int, of_encoder: dict[str, object]) -> None:
+def _prepare(stream, shape: tuple[int, ...], of_encoder: dict[str, object]) -> None:
     stream.height, stream.width = shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 1
     for name, value in of_encoder.items():
         setattr(stream.codec_context, name, value)
-    if rotation:
-        stream.set_display_rotation(rotation)
 
 
 def _add_sound(file, track, sound: np.ndarray) -> None:

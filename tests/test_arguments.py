@@ -13,6 +13,7 @@ from mmsearch.arguments import (
     Mode,
     Rerank,
     as_count,
+    as_moment,
     as_positive,
     ids_of,
     one_of,
@@ -123,6 +124,15 @@ def test_a_count_may_be_of_numpy_and_is_above_zero():
 def test_a_weight_is_finite_and_above_zero(value):
     with pytest.raises(QueryError, match="expected a number above 0"):
         as_positive(value, "weight")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-1, 86_401, float("nan"), float("inf"), *(pytest.param(10**n, id=f"of {n} digits") for n in (400, 5000))],
+)
+def test_a_moment_is_a_time_that_a_film_can_have(value):
+    with pytest.raises(QueryError, match="expected a time in seconds, 0 to 86400"):
+        as_moment(value, "at")
 
 
 def test_a_long_value_is_cut_in_the_message():

@@ -155,7 +155,17 @@ def test_behind_the_end_of_a_file_is_nothing_to_look_for(asked, folder, at):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"at": float("inf")}, {"at": 1e18}, {"at": -1}, {"duration": 1}, {"duration": 61}, {"k": 0}, {"at": "now"}],
+    [
+        {"at": float("inf")},
+        {"at": 1e18},
+        {"at": -1},
+        {"at": "now"},
+        {"at": 10**400},
+        {"duration": 1},
+        {"duration": 61},
+        {"duration": 10**400},
+        {"k": 0},
+    ],
 )
 def test_a_question_that_means_nothing_is_refused(asked, folder, wrong):
     with pytest.raises((QueryError, mmsearch.ArgumentError)):

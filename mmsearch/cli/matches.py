@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cli.sheet import frame_of
-from mmsearch.errors import PictureError
+from mmsearch.errors import EncoderError, PictureError
 from mmsearch.names import page_text, quoted
 from mmsearch.records import PictureBytes, place_text
 
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
     from mmsearch.records import Hit, SearchResult, Term
 
 _SIDE = 480  # pixels of the longer side of each picture
 _GAP = 20
 Size = tuple[float, float]
+Shown = tuple[str | None, Size, float]
 
 
 def matches_page(example: Term, result: SearchResult) -> str:
@@ -27,11 +31,13 @@ def matches_page(example: Term, result: SearchResult) -> str:
     from jinja2 import Environment
 
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
 
     source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
-    with closing(PictureDecoder()) as decoder:
-        picture, size, zoom = _shown(decoder, example.value)
-        hits = [_side_by_side(decoder, hit, size, zoom) for hit in result.hits]
+    with closing(PictureDecoder()) as decoder, closing(FilmReader()) as reader:
+        shown = partial(_shown, decoder, reader)
+        picture, size, zoom = shown(example.value, example.at)
+        hits = [_side_by_side(shown, hit, size, zoom) for hit in result.hits]
     return (
         Environment(autoescape=True, finalize=page_text)
         .from_string(source)
@@ -45,9 +51,10 @@ def matches_page(example: Term, result: SearchResult) -> str:
     )
 
 
-def _side_by_side(decoder: PictureDecoder, hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
+def _side_by_side(shown: Callable[..., Shown], hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
     """Return what the page shows of a hit: places in pixels of the drawing."""
-    picture, own_size, own_zoom = _shown(decoder, hit.path, (hit.width, hit.height))
+    at = None if hit.film is None else hit.film.at
+    picture, own_size, own_zoom = shown(hit.path, at, (hit.width, hit.height))
     left = size[0] + _GAP
     local = hit.local
     lines = [
@@ -78,20 +85,30 @@ def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) ->
 
 
 def _shown(
-    decoder: PictureDecoder, picture: str | int | PictureBytes, known: tuple[int, int] = (0, 0)
-) -> tuple[str | None, Size, float]:
+    decoder: PictureDecoder,
+    reader: FilmReader,
+    picture: str | int | PictureBytes,
+    at: float | None,
+    known: tuple[int, int] = (0, 0),
+) -> Shown:
     """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel.
 
-    Of a picture of the library `known` is the (width, height), which may be above the usual limit.
+    Of a moment of a film `at` is the time. Of a picture of the library `known` is the (width, height), which may be
+    above the usual limit.
     """
-    from mmsearch.images import enough_for, read_file
+    from mmsearch.images import enough_for
     from mmsearch.processes.decoder import Limits
+    from mmsearch.query.frames import picture_file
 
     try:
-        data = picture.data if isinstance(picture, PictureBytes) else read_file(os.fsencode(str(picture)))[0]
+        if isinstance(picture, PictureBytes):
+            data = picture.data
+        else:
+            data = picture_file(os.fsencode(str(picture)), at, reader)
         copy = decoder.thumbnail(data, _SIDE, limits=Limits.of_own(enough_for(*known)))
-    except PictureError:
+    except (PictureError, EncoderError):  # the latter if no process can be started
         return None, (_SIDE, _SIDE), 1.0
-    width, height = copy.original_size
+    # The picture of a moment may be smaller than the film.
+    width, height = copy.original_size if at is None or not any(known) else known
     zoom = min(1.0, _SIDE / max(width, height))
     return copy.address(), (round(width * zoom), round(height * zoom)), zoom

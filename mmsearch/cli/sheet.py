@@ -71,6 +71,8 @@ def _card(hit: Hit, picture: str | None) -> dict[str, Any]:
     words = f"score {hit.score:.3f}" if hit.relevance is None else strength(hit.relevance)
     if hit.local is not None and hit.local.is_verified:
         words += f", verified: {hit.local.n_inliers} places agree"
+    if hit.film is not None:
+        words += f", {hit.film.words()}"
     if hit.folded is not None:
         words += f", {hit.folded.words()}"
     if hit.part is None:

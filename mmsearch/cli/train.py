@@ -372,6 +372,9 @@ def _library_source(library: str | None, n_warps: int, *, is_verified: bool) -> 
     with open_library(library) as opened, run_progress() as progress:
         name, pictures = opened.address.rpartition("/")[2], pictures_of_library(opened)
         links = verified_links(opened, pictures, on_progress=progress) if is_verified else []
+        n_films = len(opened) - len(pictures)
+    if n_films:
+        say(f"{n_films} film{'s are' if n_films > 1 else ' is'} left out: pictures alone are learned from")
     if is_verified:
         say(f"{len(links)} pairs of pictures are taken for the same thing, as local features verify them")
     return name, lambda encoder: WarpedPictures(encoder, n_warps).features(name, pictures, links)

@@ -17,7 +17,7 @@ from mmsearch.faces.known import Asked, Compared, compared_faces
 from mmsearch.faces.packing import relative_box, unpacked_faces
 from mmsearch.faces.thresholds import FALSE_RATE, FaceGuess
 from mmsearch.processes.decoder import PictureDecoder, UndescribedFacesError
-from mmsearch.query.encode import as_term, limits_of, named, read_example
+from mmsearch.query.encode import as_term, limits_of, named
 from mmsearch.query.gallery import LibraryGallery, identities_of
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import Example, GalleryPicture, Identification, IdentifiedFace, Matrix, RelativeBox, Term
@@ -182,7 +182,7 @@ class PeopleGallery:
 
     def _faces_in(self, term: Term) -> tuple[NDArray[Any], int, list[int]]:
         """Return the faces in a picture, how many more are too small, and which pictures of the library it is."""
-        source, name, box, _ = read_example(self._store, term)
+        source, name, box, _ = self._terms.read(term)
         itself = []
         if box is None:
             digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash

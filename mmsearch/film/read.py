@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmsearch.arguments import MOST_SECONDS
 from mmsearch.errors import PictureError
 from mmsearch.film import cuts
 from mmsearch.film.facts import FilmFacts, facts_of
@@ -23,8 +24,6 @@ from mmsearch.system import memory_left, n_cores
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-MOST_SECONDS = 24 * 3600
-"""Of longer films the beginning is read."""
 MOST_PIXELS = 64_000_000
 """Of a frame; larger ones are refused."""
 STRETCH_S = 10

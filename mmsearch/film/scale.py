@@ -15,6 +15,7 @@ SIDE, LONGEST = 480, 4096
 """Pixels that the shorter and the longer side of a kept picture has at most."""
 _HEAD_BYTES, _AT_SIZE = 54, 18  # of a BMP file, and where its width stands
 _UNSPECIFIED, _HD_LINES = 2, 720  # colours of larger films that say nothing of them are those of HDTV
+_MATRIX = struct.Struct("=9i")  # of FFmpeg: where a step across a frame leads to, and one down
 _LEAST_ASPECT, _MOST_ASPECT = Fraction(1, 8), 8  # of a pixel; what is beyond that is a fault
 
 
@@ -37,7 +38,8 @@ class Scaler:
     def shown_size(self, frame: Any) -> tuple[int, int]:
         """Return width and height of a frame as it is shown."""
         width, height = max(1, round(frame.width * self._aspect)), frame.height
-        return (height, width) if _quarter_turns(frame) % 2 else (width, height)
+        _, n_turns = _position(frame)
+        return (height, width) if n_turns % 2 else (width, height)
 
     def small(self, frame: Any) -> NDArray[np.uint8]:
         """Return pixels (`cuts.HEIGHT`, `cuts.WIDTH`, 4), blue first, squeezed and as they are stored."""
@@ -48,13 +50,23 @@ class Scaler:
         width, height = max(1, round(frame.width * self._aspect)), frame.height
         scale = min(1.0, SIDE / min(width, height), LONGEST / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        return bmp(np.rot90(_pixels(self._kept, frame, size, "bgr24", "BILINEAR"), _quarter_turns(frame)))
+        pixels = _pixels(self._kept, frame, size, "bgr24", "BILINEAR")
+        is_mirrored, n_turns = _position(frame)
+        return bmp(np.rot90(pixels[:, ::-1] if is_mirrored else pixels, n_turns))
 
 
-def _quarter_turns(frame: Any) -> int:
-    """Return by how many quarters of a turn, counterclockwise, a frame must be turned to be upright."""
-    rotation: float = frame.rotation
-    return round(rotation / 90) % 4
+def _position(frame: Any) -> tuple[bool, int]:
+    """Return whether left and right of a frame must change places, and then by how many quarters it is turned.
+
+    Counterclockwise. A front camera may write what it sees as in a mirror, and say so.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0
+    across, down = _MATRIX.unpack_from(matrix)[:2], _MATRIX.unpack_from(matrix)[3:5]
+    is_mirrored = across[0] * down[1] < across[1] * down[0]
+    rotation: float = frame.rotation  # of a mirrored frame that which makes it upright half a turn later
+    return is_mirrored, round(rotation / 90 + 2 * is_mirrored) % 4
 
 
 def _pixels(reformatter: Any, frame: Any, size: tuple[int, int], layout: str, how: str) -> NDArray[np.uint8]:

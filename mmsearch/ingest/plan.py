@@ -267,9 +267,8 @@ def make_plan(
     films = [entry.path for entry in passed_over if entry.kind == FILM]
     at_hand = seen.union(films, (entry.path for entry in passed_over if entry.kind == EXCLUDED))
     _name_empty_roots(known, plan, at_hand, gone)
-    if reads_films(store):
-        _plan_films(store, plan, known.frames, films, at_hand, protected, options)
-        gone |= known.files.keys() & set(films)  # what was a picture there
+    read = _plan_films(store, plan, known.frames, films, at_hand, protected, options)
+    gone |= known.files.keys() & read  # what was a picture there
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     if beside is not None:
         plan.to_annotate = _to_annotate(plan, known.files, seen, is_all=options.is_recheck)
@@ -279,13 +278,21 @@ def make_plan(
 def _plan_films(
     store: LibraryStore | None, plan: Plan, known: Mapping[bytes, KnownFile], films: list[bytes],
     at_hand: set[bytes], protected: set[bytes], options: ScanOptions,
-) -> None:  # fmt: skip
-    """Decide what becomes of the films below the roots; nothing of a root that has nothing left at all."""
+) -> set[bytes]:  # fmt: skip
+    """Decide what becomes of the films below the roots, and return those that are read here.
+
+    Nothing becomes of those of a root that has nothing left at all.
+    """
+    if not reads_films(store):
+        if films and store is not None and store.as_folder is None:
+            plan.notices.append(f"{store.address} stands at an address, where films are not kept yet")
+        return set()
     del plan.passed_over[FILM]
     empty = {root for root in plan.roots if not any(is_below(path, {root}) for path in at_hand)}
     folder = None if store is None else store.as_folder
     plan.films = plan_films(folder, plan.roots, films, protected | empty, is_recheck=options.is_recheck)
     plan.films.to_annotate = _films_to_annotate(plan, known, films, is_all=options.is_recheck)
+    return set(films)
 
 
 def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOptions) -> bool:

@@ -256,7 +256,7 @@ def bring_up_to_date(
     if options.is_dry_run:
         return _only_planned(place, installed, roots, options, on_progress)
     wanted = _wanted(place, installed, options, notify) if is_anew else None
-    create = None if is_known or not roots else _new_library(installed, roots, options, notify)
+    create = None if is_known or not roots else _new_library(place, installed, roots, options, notify)
     with place.writer(create=create) as store, store.shown_progress(on_progress) as on_progress:
         given_up = _given_up(store, notify)
         asked = (None, USUAL) if is_anew else (model, options.variant)
@@ -383,12 +383,16 @@ def _words_intake(store: LibraryWriter, vocabulary: Vocabulary | None, on_progre
 
 
 def _new_library(
-    installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
+    place: Place,
+    installed: LibraryEncoder,
+    roots: list[bytes],
+    options: IngestOptions,
+    notify: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
     scan = options.scan()
     entries = find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude)
-    require_pictures(entries, roots, with_films=reads_films(None))
+    require_pictures(entries, roots, with_films=place.folder is not None and reads_films(None))
     precision, model = options.precision or FP32, options.model_name or "auto"
     measured = {}
     if precision != FP32 and model != NONE:

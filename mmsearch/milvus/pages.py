@@ -32,7 +32,7 @@ def page_of(
     end = None if after is None else _end_of(after)
     with store.reading():
         resolved = store.resolved(store.condition(where))
-        n = store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
+        n = store.count_resolved(resolved)
         rows: list[Row] = []
         has_more = True
         while has_more and not rows:  # all of a page may leave while it is looked up

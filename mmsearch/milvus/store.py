@@ -363,6 +363,11 @@ class MilvusStore:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
         return page_of(self, where, order=order, after=after, offset=offset, limit=limit)
 
+    def count_passing(self, where: Sequence[FilterLike] = ()) -> int:
+        """Return how many pictures pass all filters."""
+        with self.reading():
+            return self.count_resolved(self.resolved(self.condition(where)))
+
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         resolved = self.resolved(Condition(all_of(filters_of(where, "where"))))
@@ -445,6 +450,10 @@ class MilvusStore:
     def count(self, expression: str = "") -> int:
         """Return how many pictures pass an expression."""
         return self.engine.count(self.collection, "" if expression == EVERYTHING else expression)
+
+    def count_resolved(self, resolved: Resolved) -> int:
+        """Return how many pictures pass a condition."""
+        return self.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
 
     def rows(self, expression: str, fields: Sequence[str], *, level: str | None = None) -> list[Row]:
         """Return fields of all rows that pass an expression, as far behind as a level of the engine says."""

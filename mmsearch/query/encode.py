@@ -34,6 +34,7 @@ from mmsearch.vectors import as_stored, check_width, l2_normalize, unit_vectors
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.processes.decoder import Limits, PictureDecoder, Source
+    from mmsearch.processes.film_reader import FilmReader
 
 TEXTS_TOGETHER = 64
 """Texts that are encoded between two looks at whether somebody still waits for them."""
@@ -87,13 +88,19 @@ class TermEncoder:
         yet.
     decoder : callable
         Returns what decodes example pictures.
+    film_reader : callable or None
+        Returns what reads films; without it one is started for each moment of a film.
     """
 
     def __init__(
-        self, store: LibraryStore, encoder: Callable[[], DualEncoder], decoder: Callable[[], PictureDecoder]
+        self,
+        store: LibraryStore,
+        encoder: Callable[[], DualEncoder],
+        decoder: Callable[[], PictureDecoder],
+        film_reader: Callable[[], FilmReader] | None = None,
     ) -> None:
         self.store = store
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder, self._decoder, self._film_reader = encoder, decoder, film_reader
         self.remembered = store.remembered
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
@@ -198,12 +205,16 @@ class TermEncoder:
         known, read = self._looked_up(term)
         if known is not None and (parts := self._parts_of(known[1])) is not None:
             return known[0], parts
-        pixels = self._pixels(term, read or read_example(self.store, term), with_parts=True)
+        pixels = self._pixels(term, read or self.read(term), with_parts=True)
         vectors, views = self._encoder().encode_windows(pixels[None])
         folder = self.store.as_folder
         most = (folder.parts.most if folder is not None else 0) or len(PART_WINDOWS)
         packed = packed_parts(views[0, 0], views[0, 1:], PART_WINDOWS, most)
         return as_stored(vectors)[0] if known is None else known[0], unpacked_parts(packed, self.store.dim)
+
+    def read(self, term: Term) -> ReadExample:
+        """Return the file of an example picture; errors are those of `read_example`."""
+        return read_example(self.store, term, self._film_reader)
 
     def stored_as(self, picture: Example | Term, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures of the library that an example is: the one it names, or those of the same contents.
@@ -222,7 +233,7 @@ class TermEncoder:
         known, read = self._looked_up(term)
         if known is not None:
             return known
-        pixels = self._pixels(term, read or read_example(self.store, term))
+        pixels = self._pixels(term, read or self.read(term))
         return as_stored(self._encoder().encode_images(pixels[None]))[0], []
 
     def _looked_up(self, term: Term) -> tuple[tuple[Matrix, list[ImageRecord]] | None, ReadExample | None]:
@@ -233,7 +244,7 @@ class TermEncoder:
         stored = self.store.consistently(lambda: self._stored(self._named(term), term))
         if stored is not None:
             return stored, None
-        read = read_example(self.store, term)
+        read = self.read(term)
         if not isinstance(read.source, bytes) or term.box is not None:
             return None, read
         digest = sha256(read.source).digest()
@@ -340,8 +351,10 @@ class ReadExample(NamedTuple):
     zoom: tuple[float, float] = (1.0, 1.0)
 
 
-def read_example(store: LibraryStore, term: Term) -> ReadExample:
-    """Return the file of an example picture.
+def read_example(
+    store: LibraryStore, term: Term, film_reader: Callable[[], FilmReader] | None = None
+) -> ReadExample:
+    """Return the file of an example picture; `film_reader` returns what reads the film of a moment.
 
     Raises
     ------
@@ -368,18 +381,19 @@ def read_example(store: LibraryStore, term: Term) -> ReadExample:
         image, content_hash = _original_of_id(store, term.value)
         if image.moment is not None:
             with named(image.path):
-                frame = indexed_frame(in_folder(store, "films"), image)
+                frame = indexed_frame(in_folder(store, "films"), image, film_reader and film_reader())
                 box, zoom = part_of_frame(term.box, image, frame), zoom_of_frame(image, frame)
                 return ReadExample(frame, image.path, box, zoom)
         return ReadExample(IndexedFile(os.fsencode(image.path), content_hash), image.path, term.box)
     path = os.path.abspath(os.fsencode(term.value))
     with named(os.fsdecode(path)):
         if term.at is not None:
-            return ReadExample(frame_at(path, term.at), os.fsdecode(path), term.box)
+            return ReadExample(frame_at(path, term.at, film_reader and film_reader()), os.fsdecode(path), term.box)
         if unread_kind_of_name(path) == FILM and not is_gone(path):
-            raise QueryError(
-                f"{os.fsdecode(path)} is a film; expected a picture, or for a search one moment of the film, in "
-                "seconds, such as --at 12.5"
+            raise PictureError(
+                "not_an_image",
+                "this is a film; expected a picture, or for a search one moment of the film, in seconds, such as "
+                "--at 12.5",
             )
         return ReadExample(read_file(path)[0], os.fsdecode(path), term.box)
 

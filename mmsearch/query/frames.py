@@ -7,6 +7,7 @@ from contextlib import closing
 from math import ceil, floor
 
 from mmsearch.film.scale import bmp_size
+from mmsearch.images import read_file
 from mmsearch.processes.film_reader import FilmReader
 from mmsearch.records import Box, ImageRecord
 from mmsearch.store.folder import Store
@@ -35,6 +36,11 @@ def frame_at(path: bytes, at: float, reader: FilmReader | None = None) -> bytes:
         return reader.frame(path, at).frame.picture
     with closing(FilmReader()) as reader:
         return reader.frame(path, at).frame.picture
+
+
+def picture_file(path: bytes, at: float | None, reader: FilmReader) -> bytes:
+    """Return the bytes of a picture file or, given a time, those of `frame_at`."""
+    return read_file(path)[0] if at is None else frame_at(path, at, reader)
 
 
 def indexed_frame(store: Store, image: ImageRecord, reader: FilmReader | None = None) -> bytes:

@@ -23,7 +23,7 @@ from mmsearch.images.copies import corner_of
 from mmsearch.local.extractors import EXTRACTORS
 from mmsearch.local.geometry import verify
 from mmsearch.processes.decoder import PictureDecoder
-from mmsearch.query.encode import limits_of, named, read_example
+from mmsearch.query.encode import ReadExample, limits_of, named
 from mmsearch.records import (
     ImageRecord,
     LocalEvidence,
@@ -157,13 +157,17 @@ class LocalReader:
         Opened for reading.
     decoder : callable
         Returns what decodes example pictures.
+    read : callable
+        Returns the file of an example picture.
     """
 
     shortlist = SHORTLIST  # for who must not import this module before it is needed
 
-    def __init__(self, store: LibraryStore, decoder: Callable[[], PictureDecoder]) -> None:
+    def __init__(
+        self, store: LibraryStore, decoder: Callable[[], PictureDecoder], read: Callable[[Term], ReadExample]
+    ) -> None:
         self.store = store
-        self._decoder = decoder
+        self._decoder, self._read = decoder, read
         self._stage: LocalStage | Unusable = Unusable("")
         self._state: tuple[object, ...] = ()
 
@@ -184,9 +188,9 @@ class LocalReader:
             if is_demanded:
                 raise QueryError(stage.reason)
             return None, ""
-        source, name, box, (across, down) = read_example(self.store, example)
         limits = limits_of(self.store, example)
         try:
+            source, name, box, (across, down) = self._read(example)
             with named(name):
                 features = self._decoder().local_features(source, stage.extractor, box=box, limits=limits)
         except PictureError as error:

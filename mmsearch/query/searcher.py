@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.encoders.calibration import JoinModel, PartsModel
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.processes.film_reader import FilmReader
     from mmsearch.query.rerank import LocalQuery, LocalReader, Ranked
     from mmsearch.store.matrix import Half
 
@@ -113,6 +114,8 @@ class Searcher:
         known yet.
     decoder : callable
         Returns what decodes example pictures; only called when there is one to be decoded.
+    film_reader : callable or None
+        As for `TermEncoder`.
     use_graph : bool
         False answers everything by exact scans; else the route follows from the library and the query.
     is_asked_once : bool
@@ -126,6 +129,7 @@ class Searcher:
         store: LibraryStore,
         encoder: Callable[[], DualEncoder],
         decoder: Callable[[], PictureDecoder],
+        film_reader: Callable[[], FilmReader] | None = None,
         *,
         use_graph: bool = True,
         is_asked_once: bool = False,
@@ -135,7 +139,7 @@ class Searcher:
         self._check = check
         self._encoder = encoder
         self._decoder = decoder
-        self.terms = TermEncoder(store, encoder, self._decoder)
+        self.terms = TermEncoder(store, encoder, self._decoder, film_reader)
         self._neighbours = store.neighbours(use_index=use_graph, is_asked_once=is_asked_once)
         folder = store.as_folder
         self._by_parts: NeighboursByParts | None = None
@@ -625,7 +629,7 @@ class Searcher:
 
     def _n_passing(self, query: Query, condition: Condition) -> int:
         """Return how many pictures pass the filters of a query and were not judged irrelevant."""
-        n = self.store.page(query.where, order="added", after=None, offset=0, limit=1).n
+        n = self.store.count_passing(query.where)
         return n - len(self.store.images_of_ids(query.irrelevant, condition))
 
     def _ranked_by_words(
@@ -758,7 +762,7 @@ class Searcher:
         if self._local_reader is None:
             from mmsearch.query.rerank import LocalReader
 
-            self._local_reader = LocalReader(self.store, self._decoder)
+            self._local_reader = LocalReader(self.store, self._decoder, self.terms.read)
         return self._local_reader
 
 

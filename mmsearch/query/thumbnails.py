@@ -32,14 +32,13 @@ def thumbnails_of(hits: Sequence[Hit | ImageRecord]) -> list[str | None]:
 
 
 def _thumbnail(decoder: PictureDecoder, reader: FilmReader, hit: Hit | ImageRecord) -> str | None:
-    from mmsearch.images import enough_for, read_file
+    from mmsearch.images import enough_for
     from mmsearch.processes.decoder import Limits
-    from mmsearch.query.frames import frame_at
+    from mmsearch.query.frames import picture_file
 
     try:
         moment = hit.film if isinstance(hit, Hit) else hit.moment
-        path = os.fsencode(hit.path)
-        data = read_file(path)[0] if moment is None else frame_at(path, moment.at, reader)
+        data = picture_file(os.fsencode(hit.path), None if moment is None else moment.at, reader)
         return decoder.thumbnail(
             data, THUMBNAIL_SIDE, limits=Limits.of_own(enough_for(hit.width, hit.height))
         ).address()

@@ -262,7 +262,7 @@ async def get_metrics(request: Request) -> Response:
 
     def work(library: Library) -> tuple[int, str | None]:
         store = library.reader()
-        return store.page((), order="added", after=None, offset=0, limit=1).n, store.setting("model")
+        return store.count_passing(), store.setting("model")
 
     n_pictures, model = await server.pictures.run(work)
     server.metrics.note(n_pictures=n_pictures, model=model)

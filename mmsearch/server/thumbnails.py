@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections import OrderedDict
 from enum import IntEnum
 
+from mmsearch.errors import PictureError
 from mmsearch.images import PhotoFacts, enough_for
 from mmsearch.library import Library
 from mmsearch.processes.decoder import IndexedFile, Limits, Source
@@ -17,6 +20,10 @@ from mmsearch.query.frames import indexed_frame, part_of_frame
 from mmsearch.records import Box, ImageRecord
 from mmsearch.server.services import Services
 from mmsearch.store.base import in_folder
+from mmsearch.store.changes import TRANSIENT
+
+_MOST_FAILED, _AGAIN_S = 1_000, 600.0
+"""Frames of which it is remembered that they cannot be had, and how long."""
 
 
 class Side(IntEnum):
@@ -35,6 +42,7 @@ class Thumbnails:
     def __init__(self, server: Services) -> None:
         self._server = server
         self._making: dict[tuple[bytes, int, Box | None], asyncio.Task[bytes]] = {}
+        self._failed: OrderedDict[bytes, tuple[float, str, str]] = OrderedDict()  # frames by hash: when, and why
 
     async def get(self, image: ImageRecord, content_hash: bytes, side: Side, box: Box | None = None) -> bytes:
         """Return a JPEG of a picture, or of a part of it, whose longer side has at most `side` pixels.
@@ -68,12 +76,28 @@ class Thumbnails:
             return kept, "kept"
         source: Source = IndexedFile(os.fsencode(image.path), content_hash)
         if image.moment is not None:
-            source = indexed_frame(in_folder(library.reader(), "films"), image, library.film_reader())
+            source = self._frame(library, image, content_hash)
             box = part_of_frame(box, image, source)
         jpeg = library.decoder().thumbnail(source, side, box=box, limits=_limits(image)).jpeg
         if box is None:
             self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
+
+    def _frame(self, library: Library, image: ImageRecord, content_hash: bytes) -> bytes:
+        """Return the picture of a frame; one that could not be had is not computed again for a while."""
+        failed = self._failed.get(content_hash)
+        if failed is not None:
+            if time.monotonic() - failed[0] < _AGAIN_S:
+                raise PictureError(*failed[1:])
+            self._failed.pop(content_hash, None)
+        try:
+            return indexed_frame(in_folder(library.reader(), "films"), image, library.film_reader())
+        except PictureError as error:
+            if error.code not in TRANSIENT:
+                self._failed[content_hash] = time.monotonic(), error.code, str(error)
+                while len(self._failed) > _MOST_FAILED:
+                    self._failed.popitem(last=False)
+            raise
 
 
 def photo_facts_of(library: Library, image: ImageRecord, content_hash: bytes) -> PhotoFacts:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.arguments import MOST_SECONDS
 from mmsearch.errors import SoundError
 from mmsearch.media.open import frames_of, is_shorter_than_it_says, open_container, refuse_lack_of_memory
-from mmsearch.sound.peaks import MOST_SECONDS
 from mmsearch.sound.spectrogram import RATE, Samples
 
 if TYPE_CHECKING:

@@ -12,11 +12,9 @@ from mmsearch.sound.spectrogram import HOP, N_FFT, RATE, Samples, log_power
 
 PER_SECOND = 20
 """Peaks that are kept of each second, the strongest."""
-MOST_SECONDS = 24 * 3600
-"""Of a recording; what a peak is packed into holds three times that."""
 _AROUND = (4, 8)  # frames and bins before and behind, none of which is louder than a peak
 _FLOOR = np.float32(-9.0)  # a peak is louder: digital silence has none
-_BIN_BITS = 9  # 512 bins, more than there are
+_BIN_BITS = 9  # 512 bins, more than there are; the others hold three times the frames of `MOST_SECONDS`
 _BLOCK = 2000  # frames looked at together, 64 s: a multiple of the 125 that begin with a whole second
 
 

@@ -274,7 +274,7 @@ class LibraryAnnotations:
     @property
     def n_waiting(self) -> int:
         """How many typed texts are of pictures that are not there, with which they would come back."""
-        return self._catalog.db.execute("SELECT count(*) FROM typed WHERE image IS NULL").fetchone()[0]  # type: ignore[no-any-return]
+        return self._catalog.count_typed("image IS NULL")
 
     def _known(self, image_ids: Sequence[int]) -> list[int]:
         """Return ids, each once, or raise QueryError if one is of no picture."""

@@ -112,7 +112,7 @@ def write_backup(store: Store, target: Path, *, with_vectors: bool, on_progress:
         moment = store.consistently(lambda: _moment(store, copy, opened, with_vectors=with_vectors))
         _check_copy(copy, store.catalog.path)
         if not with_vectors and store.has_vectors:
-            _forget_pictures(copy)
+            _forget_pictures(copy, has_films=store.films.are_any)
         return _written(store, moment, target, on_progress)
 
 
@@ -130,13 +130,13 @@ def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) 
     if encoder.problem:
         notices.append(f"the encoder is not whole, and is left out: {encoder.problem}")
     if vectors is None and store.has_vectors:
-        notices.append(
-            f"{n_pictures} pictures are left out with their vectors; `mmsearch index` of their folders embeds them "
-            "again"
-        )
+        n_films = store.films.n_films
+        films = f" and {n_films} film{'s' * (n_films > 1)}" if n_films else ""
+        left_out = f"{n_pictures} picture{'s' * (n_pictures != 1)}{films} are left out with their vectors"
+        notices.append(f"{left_out}; `mmsearch index` of their folders embeds them again")
         n_pictures = n_vectors = 0
     return _Moment(
-        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"),
+        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count_typed(),
         store.catalog.count("sound"), vectors, parts, encoder, _opened(encoder.paths, opened), tuple(notices),
     )  # fmt: skip
 
@@ -161,12 +161,13 @@ def _check_copy(copy: Path, catalog: Path) -> None:
         raise LibraryDamagedError(f"{shown_path(catalog)} is damaged ({said}); run `mmsearch verify`")
 
 
-def _forget_pictures(copy: Path) -> None:
+def _forget_pictures(copy: Path, *, has_films: bool) -> None:
     """Leave in a copied catalog what does not go by the rows of vectors."""
     with sqlite_errors(copy), closing(sqlite3.connect(copy, isolation_level=None)) as db:
         db.execute("BEGIN")
         forget_parts(db)
-        for table in ("image", "dead", "vector"):  # what leaves with a picture leaves by triggers
+        films = ("film",) if has_films else ()  # which `index` reads again
+        for table in (*films, "image", "dead", "vector"):  # what leaves with a picture leaves by triggers
             db.execute(f"DELETE FROM {table}")
         db.execute("UPDATE meta SET value = '0' WHERE key = 'n_rows'")
         db.execute("UPDATE meta SET value = CAST(value + 1 AS TEXT) WHERE key = 'epoch'")

@@ -348,6 +348,9 @@ class LibraryStore(Protocol):
     ) -> PicturePage:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
 
+    def count_passing(self, where: Sequence[FilterLike] = ()) -> int:
+        """Return how many pictures pass all filters, a film being one."""
+
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
 
@@ -387,7 +390,7 @@ class LibraryStore(Protocol):
         """Return every rejected file with its reason, by path."""
 
     def count_below(self, root: bytes) -> int:
-        """Return the number of pictures at or below `root`."""
+        """Return the number of pictures at or below `root`, a film being one."""
 
     def paths_of_size(self, size: int) -> list[bytes]:
         """Return the paths of all pictures whose files have so many bytes."""

@@ -485,6 +485,12 @@ class Catalog:
         """Return how many pictures are files of their own, and no frames of films."""
         return self.count_where("film IS NULL", ())
 
+    def count_typed(self, condition: str = "1") -> int:
+        """Return how many of the texts that users typed pass the SQL condition, those of a film once."""
+        file = "CASE instr(path, x'00') WHEN 0 THEN path ELSE substr(path, 1, instr(path, x'00')) END"
+        sql = f"SELECT count(*) FROM (SELECT DISTINCT {file}, kind, text FROM typed WHERE {condition})"
+        return self.db.execute(sql).fetchone()[0]  # type: ignore[no-any-return]
+
     def has_films(self) -> bool:
         """Return whether there is a film."""
         return self.db.execute("SELECT 1 FROM film LIMIT 1").fetchone() is not None
@@ -573,8 +579,9 @@ class Catalog:
             yield KnownBad(path, FileLook(*look), code, n_tries)
 
     def count_below(self, root: bytes) -> int:
-        """Return the number of pictures at or below `root`."""
-        return self.count_where(BELOW, bounds_below(root))
+        """Return the number of pictures at or below `root`, a film being one."""
+        condition = self.once(SqlCondition(BELOW, bounds_below(root)))
+        return self.count_where(condition.sql, condition.parameters)
 
     def roots(self) -> list[bytes]:
         """Return the folders that were ever given to `index`."""

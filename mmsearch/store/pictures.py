@@ -220,6 +220,12 @@ class Pictures:
         following = _cursor(images[limit - 1]) if len(images) > limit else None
         return PicturePage(tuple(images[:limit]), n, following)
 
+    def count_passing(self, where: Sequence[FilterLike] = ()) -> int:
+        """Return how many pictures pass all filters, a film being one."""
+        with self.reading():
+            condition = self.catalog.once(self.compiled(self.condition(where)))
+            return self.catalog.count_where(condition.sql or "1", condition.parameters)
+
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         return count_facets(self.catalog, where)
@@ -269,7 +275,7 @@ class Pictures:
         return self.catalog.bad_pictures()
 
     def count_below(self, root: bytes) -> int:
-        """Return the number of pictures at or below `root`."""
+        """Return the number of pictures at or below `root`, a film being one."""
         return self.catalog.count_below(root)
 
     def paths_of_size(self, size: int) -> list[bytes]:

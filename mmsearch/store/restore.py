@@ -298,7 +298,7 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
         catalog.note(staging)
         report = RestoreReport(
             str(backup.path), place.address, backup.manifest["created"], store.catalog.count_files(),
-            store.n_rows - store.n_dead, catalog.count("typed"), backup.manifest["has_vectors"], n_moved,
+            store.n_rows - store.n_dead, catalog.count_typed(), backup.manifest["has_vectors"], n_moved,
             tuple(map(os.fsdecode, roots)), n_recordings=catalog.count("sound"),
         )  # fmt: skip
         vectors, encoder = store.vectors_path(store.epoch).name, store.encoder_path.name

@@ -13,7 +13,7 @@ import numpy as np
 from mmsearch.datasets.captions import csv_rows, read_text
 from mmsearch.datasets.sets import InstanceSet, picture_in, refuse_missing
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.errors import GroundTruthError, PictureError
+from mmsearch.errors import GroundTruthError, PictureError, TrainingError
 from mmsearch.evaluation.cache import write_array
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.images import read_file
@@ -51,8 +51,17 @@ class Shown:
 
 
 def pictures_of_library(library: Library) -> list[Path]:
-    """Return the paths of all pictures of a library, in the order in which they came into it."""
-    return [Path(picture.path) for picture in library]
+    """Return the paths of all pictures of a library but films, in the order in which they came into it.
+
+    Raises
+    ------
+    TrainingError
+        If there are none.
+    """
+    pictures = [Path(picture.path) for picture in library if picture.moment is None]
+    if not pictures:
+        raise TrainingError(f"{library.address} has no pictures to learn from; index some with `mmsearch index`")
+    return pictures
 
 
 def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> Shown:

@@ -155,10 +155,12 @@ def test_from_a_time_on_there_are_the_same_pictures_as_from_the_beginning(sample
         assert sampled(data, start=20.0)[0] == []
 
 
-@pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_pictures_are_upright(sampled, rotation):
-    (frame, *_), facts, _ = sampled(film(SHOTS[:2], rotation=rotation))
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_pictures_are_upright_and_not_as_in_a_mirror(sampled, rotation, is_mirrored):
+    (frame, *_), facts, _ = sampled(film(SHOTS[:2], rotation=rotation, is_mirrored=is_mirrored))
     upright = np.rot90(photograph("cat"), rotation // 90)
+    upright = np.fliplr(upright) if is_mirrored else upright
     assert (facts.height, facts.width) == upright.shape[:2] == pixels_of(frame).shape[:2]
     assert np.abs(pixels_of(frame).astype(float) - upright).mean() < 15
 

@@ -112,6 +112,8 @@ def test_films_of_a_folder_with_nothing_left_in_it_stay(filmed, index, no_readin
     report = index()
     assert report.films is None or report.films.gone == 0
     assert any("empty" in notice or "mounted" in notice for notice in report.notices)
+    (filmed / "films").rmdir()
+    assert any(notice.startswith("none of the 3 pictures of ") for notice in index().notices)
     assert frames_in(filmed / "library") == before
 
 

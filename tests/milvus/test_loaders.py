@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import LibraryNotFoundError
 from mmsearch.places import place_of
+from mmsearch.samples import sample_folder
 from mmsearch.shards.format import ShardFacts
 from tests.conftest import random_units
 from tests.faults.killed_shards import ROWS
@@ -50,6 +53,17 @@ def new(milvus):
     """Return the address of a library that is not there yet, dropped at the end."""
     yield milvus.address("new_loaders")
     milvus.drop("new_loaders")
+
+
+@pytest.mark.full
+def test_films_need_a_folder_and_it_is_said(new, tmp_path, checkpoint, cache):
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    with Library.open(new, cache=cache) as library:
+        with pytest.raises(LibraryNotFoundError, match=r"no picture was found at or below .* \(1 film not read\)"):
+            library.index([tmp_path], model=str(checkpoint))
+        shutil.copyfile(sample_folder() / "fig.jpg", tmp_path / "fig.jpg")
+        report = library.index([tmp_path], model=str(checkpoint))
+    assert report.notices == ("1 film not read", f"{new} stands at an address, where films are not kept yet")
 
 
 @contextmanager

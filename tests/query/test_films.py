@@ -114,17 +114,23 @@ def test_a_film_is_judged_by_any_of_its_frames(drawn):
     assert np.isclose(found[0].score, 1, atol=1e-3)
 
 
-def test_a_moment_of_a_film_asks_for_it(filmed, cache):
+def test_a_moment_of_a_film_asks_for_it_and_one_process_reads_all(filmed, cache, monkeypatch):
+    monkeypatch.setattr(
+        "mmsearch.query.frames.FilmReader", lambda: pytest.fail("a process was started for one moment")
+    )
     trip = str(filmed / "films" / "trip.mp4")
     with Library.open(filmed / "library", cache=cache) as library:
         best = library.search(Query(images=[Term(trip, at=1.6)]), k=1).hits[0]
         assert (best.path, best.film.at) == (trip, 1.5)
-        with pytest.raises(QueryError, match=r"is a film; expected a picture, or .* --at 12.5"):
+        with pytest.raises(PictureError, match=r"this is a film; expected a picture, or .* --at 12.5"):
             library.search(Query(images=[trip]))
-        with pytest.raises(QueryError, match="is a film; expected a picture"):
-            library.classify(trip, ["cat", "dog"])
+        film, picture = library.classify([trip, filmed / "films" / "fig.png"], ["cat", "dog"])
+        assert "this is a film; expected a picture" in film.error
+        assert picture.error is None
         with pytest.raises(PictureError, match="no picture at 100 s of this film"):
             library.search(Query(images=[Term(trip, at=100)]))
+        with pytest.raises(QueryError, match="expected a time in seconds"):
+            Term(trip, at=10**400)
 
 
 @pytest.mark.full

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mmsearch import Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError, QueryError
-from tests.conftest import copied_samples
+from mmsearch.query.rerank import LocalReader
+from tests.conftest import copied_samples, no_decoder
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +253,16 @@ def test_an_example_by_its_id_is_reranked_like_its_file_and_abstains_without_it(
             library.search(Query(images=[image_id]), rerank="local")
     finally:
         (folder / "coffee.away").rename(path)
+
+
+def test_a_moment_by_its_id_whose_film_is_another_one_by_now_abstains(library):
+    def read(example):
+        raise PictureError("changed", "it is another film")
+
+    reader = LocalReader(library.reader(), no_decoder, read)
+    assert reader.query(Term(1), is_demanded=False) == (None, "it is another film: the local stage abstains")
+    with pytest.raises(PictureError, match="it is another film"):
+        reader.query(Term(1), is_demanded=True)
 
 
 @pytest.mark.full

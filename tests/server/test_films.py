@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.errors import PictureError
 from mmsearch.frames import frame_hash
+from mmsearch.processes.film_reader import FilmReader
 from mmsearch.query.frames import part_of_frame, zoom_of_frame
 from mmsearch.records import ImageRecord
-from mmsearch.server import originals
+from mmsearch.server import originals, thumbnails
 from mmsearch.server.originals import OpenOriginal, original_of
 from tests.films import photograph
 from tests.server.conftest import hits
@@ -103,6 +105,21 @@ def test_a_part_of_a_film_is_the_same_part_of_the_smaller_picture_of_it():
     assert part_of_frame((1, 1, 2, 2), image, header) == (0, 0, 1, 1)
     assert zoom_of_frame(image, header) == (1920 / 853, 2.25)
     assert part_of_frame(None, image, header) is None
+
+
+def test_a_picture_of_a_film_that_could_not_be_had_is_not_computed_again_for_a_while(client, monkeypatch):
+    def too_slow(*_):
+        raise PictureError("timeout", "one picture of this film takes longer than 20 s of computing")
+
+    address = f"/pictures/{id_of(client, 'camera.avi')}/thumbnail"
+    with monkeypatch.context() as slow:
+        slow.setattr(FilmReader, "frame", too_slow)
+        first = client.get(address, params={"side": 2560})
+    again = client.get(address, params={"side": 1280})
+    assert (first.status_code, first.json()["code"]) == (410, "timeout")
+    assert again.json() == first.json()
+    monkeypatch.setattr(thumbnails, "_AGAIN_S", 0.0)
+    assert client.get(address, params={"side": 640}).status_code == 200
 
 
 @pytest.mark.parametrize(("name", "kind"), FILMS)

@@ -44,6 +44,16 @@ def test_a_backup_takes_films_along_to_other_folders(filmed, opened, cache, tmp_
     assert (report.films.unchanged, report.films.new, report.films.gone) == (2, 0, 0)
 
 
+def test_a_backup_without_vectors_leaves_films_to_the_next_index(filmed, opened, cache, tmp_path):
+    assert opened.tag(filmed / "films" / "trip.mp4", "holiday") == [str(filmed / "films" / "trip.mp4")]
+    report = opened.backup(tmp_path / "small.mmsearch", vectors=False)
+    assert report.notices[0].startswith("1 picture and 2 films are left out with their vectors")
+    with Library.open(tmp_path / "restored", cache=cache) as restored:
+        assert restored.restore(tmp_path / "small.mmsearch").n_typed == report.n_typed == 1
+        assert frames_in(tmp_path / "restored") == {}
+        assert restored.index([filmed / "films"], is_dry_run=True).films.new == 2
+
+
 def test_shards_leave_films_out_and_say_so(filmed, opened, tmp_path):
     report = opened.export(tmp_path / "shards")
     assert report.new == 1

@@ -87,6 +87,14 @@ def test_what_is_learned_is_an_image_encoder_for_a_library(trained, pictures, ca
         assert {path.name for path in pictures_of_library(library)} == {path.name for path in pictures}
 
 
+def test_films_are_no_pictures_to_learn_from(filmed):
+    with Library.open(filmed / "library") as library:
+        assert [path.name for path in pictures_of_library(library)] == ["fig.png"]
+        library.remove(filmed / "films" / "fig.png")
+        with pytest.raises(TrainingError, match="no pictures to learn from"):
+            pictures_of_library(library)
+
+
 def test_what_does_not_help_is_not_written(pictures, checkpoint, cache, tmp_path):
     folder = TrainingFolder(tmp_path / "nothing")
 
