@@ -4,10 +4,9 @@
 
 FOLDER is filled with packages of games from Debian's archive, by `apt-get download`, and unpacked: their music, and
 the speech of fillets-ng-data. What is there already is not fetched again. Every fourth recording stays out of the
-library, and asks for what is not there; recordings without music behind them, with fingerprints as frequent as the
-real ones', fill the library up to `--tracks`. Music that is there twice is not asked for. Thresholds are chosen on
-one half of the recordings that stay out, a quarter above the most votes that any of them has, and false accepts
-counted on the other. Look-ups are also timed in a library of `--large`.
+library, and asks for what is not there; the others, played backwards and moved in pitch, fill the library up to
+`--tracks`. Music that is there twice is not asked for. What stays out is told in two halves, one to choose by and
+one to report. Look-ups are also timed in a library of `--large`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ import os
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -31,13 +31,15 @@ from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from mmsearch.array_file import arrays_in_pieces
 from mmsearch.evaluation.metrics.uncertainty import wilson_interval
-from mmsearch.sound.attempts import ATTEMPTS, LENGTHS_S, USUAL, Attempt, verdict
+from mmsearch.sound.alignment import N_PLACES, N_RECORDINGS, Alignment, align
+from mmsearch.sound.attempts import ATTEMPTS, LENGTHS_S, USUAL, Attempt, Verdict, verdict
 from mmsearch.sound.decode import Hearing, samples_of
 from mmsearch.sound.inverted_file import SILENCE, Segment, build_segment
-from mmsearch.sound.pairs import Prints, join_prints, pair_up
-from mmsearch.sound.peaks import find_peaks
-from mmsearch.sound.spectrogram import HOP, RATE
-from mmsearch.sound.vote import vote
+from mmsearch.sound.pairs import pair_up
+from mmsearch.sound.peaks import Peaks, find_peaks
+from mmsearch.sound.question import Question, ask
+from mmsearch.sound.spectrogram import FIRST_BIN, HOP, LAST_BIN, RATE
+from mmsearch.sound.vote import Vote, vote
 
 PACKAGES = {  # and the licences that the copyright file of each names for music, or for all
     "asc-music": "GPL-2+",
@@ -62,13 +64,25 @@ SPEECH = "fillets-ng-data"  # GPL-2
 ENDINGS = (".ogg", ".mp3", ".opus", ".flac")
 LEAST_BYTES = 700_000  # shorter ones are noises of a game
 LENGTHS = (5, 10)
-MARGIN = 1.25  # of thresholds above the votes of those who chose them
 SAME = 200  # votes of a minute, ten times those of strangers: the same music under another name
 FULL = 24_000  # samples a second of what is changed
+MOVED = 5  # bins, of what fills the library the first time, twice as many the second
 LARGE_SECONDS = 250  # of a recording in the large library
 
 Samples = np.ndarray
 Way = Callable[[Samples, np.random.Generator], Samples]
+
+
+class Recordings(NamedTuple):
+    """A library: the inverted file, and the constellations by id."""
+
+    segment: Segment
+    peaks: Mapping[int, Peaks]
+
+    def votes(self, question: Question, k: int, n_places: int = 1) -> list[Vote]:
+        """Return the best places of the recordings with most votes."""
+        alive = np.ones(len(self.segment.ids), bool)
+        return vote(self.segment, question.prints, k=k, alive=alive, n_places=n_places)
 
 
 def fetch(folder: Path) -> None:
@@ -216,24 +230,20 @@ OF_STRANGERS = ("clean", "voices 3 dB", "room, voices 10 dB")
 # -- asking --------------------------------------------------------------------------------------------
 
 
-def prints_of(samples: Samples, attempt: Attempt) -> Prints:
-    """Return the fingerprints of an excerpt at `FULL`, as `mmsearch sound search` makes them."""
+def question_of(samples: Samples, attempt: Attempt) -> Question:
+    """Return what an attempt of `mmsearch sound search` looks for an excerpt at `FULL` by."""
     ratio = Fraction(round(RATE * attempt.speed), FULL).limit_denominator(1000)
     at_rate = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
-    return join_prints(
-        [
-            pair_up(find_peaks([later], per_second=attempt.per_second), fan=attempt.fan)
-            for later in (at_rate, at_rate[HOP // 2 :])
-        ]
-    )
+    return ask(at_rate, per_second=attempt.per_second, fan=attempt.fan)
 
 
-def best_votes(segment: Segment, samples: Samples, attempts: Iterable[Attempt]) -> list[tuple[int, int, float]]:
-    """Return the best recording of each attempt: its votes, its id and the place in seconds."""
+def surest(library: Recordings, samples: Samples, attempts: Iterable[Attempt]) -> list[Alignment]:
+    """Return the surest recording of each attempt."""
     found = []
     for attempt in attempts:
-        votes = vote(segment, prints_of(samples, attempt), k=1, alive=np.ones(len(segment.ids), bool))
-        found.append((votes[0].votes, votes[0].track_id, votes[0].frame * HOP / RATE) if votes else (0, -1, 0.0))
+        question = question_of(samples, attempt)
+        aligned = align(library.votes(question, N_RECORDINGS, N_PLACES), question, library.peaks)
+        found.append(aligned[0] if aligned else Alignment(-1, 0.0, 0.0, 0))
     return found
 
 
@@ -247,20 +257,25 @@ def excerpt(path: Path, length: float, rng: np.random.Generator, seconds: float)
     return samples, at
 
 
-def filled(real: list[tuple[int, int, int, Prints]], n_tracks: int, rng: np.random.Generator) -> Segment:
-    """Return a library of real recordings, and of others whose fingerprints are as frequent as theirs."""
-    hashes = np.concatenate([prints.hashes for *_, prints in real])
-    n_frames = round(LARGE_SECONDS * RATE / HOP)
-    per_track = round(len(hashes) * n_frames / sum(track[2] for track in real))
-    made = []
+def backwards(peaks: Peaks, n_bins: int) -> Peaks:
+    """Return a recording played backwards, moved in pitch."""
+    frames, bins = peaks.n_frames - 1 - peaks.frames, (peaks.bins + n_bins) % (LAST_BIN - FIRST_BIN)
+    order = np.lexsort((bins, frames))
+    return Peaks(frames[order], bins[order], peaks.n_frames)
+
+
+def filled(real: dict[int, Peaks], n_tracks: int) -> Recordings:
+    """Return a library of real recordings, and of others that sound like music and are none of them."""
+    peaks, originals = dict(real), list(real.values())
     for number in range(max(0, n_tracks - len(real))):
-        frames = rng.integers(0, n_frames, per_track).astype(np.uint32)
-        made.append((1_000_000 + number, 0, n_frames, Prints(rng.choice(hashes, per_track), frames)))
-    return build_segment([*real, *made])
+        round_, which = divmod(number, len(real))
+        peaks[1_000_000 + number] = backwards(originals[which], MOVED * (round_ + 1))
+    return Recordings(build_segment((n, 0, each.n_frames, pair_up(each)) for n, each in peaks.items()), peaks)
 
 
-def large(segment: Segment, n_tracks: int, path: Path, rng: np.random.Generator) -> Segment:
+def large(library: Recordings, n_tracks: int, path: Path, rng: np.random.Generator) -> Recordings:
     """Return a library of so many recordings in a file, with as many of each hash as a smaller one has in share."""
+    segment, known = library.segment, list(library.peaks.values())
     counts = np.diff(segment.offsets)
     n_frames = round(LARGE_SECONDS * RATE / HOP)
     scale = n_tracks * len(segment.times) / len(segment.ids) / counts.sum()
@@ -277,27 +292,17 @@ def large(segment: Segment, n_tracks: int, path: Path, rng: np.random.Generator)
             put("times", start, rng.integers(SILENCE, int(starts[-1]), n, dtype=np.uint32))
         for name, array in arrays.items():
             put(name, 0, array)
-    return Segment.open(path)
+    return Recordings(Segment.open(path), {number: known[number % len(known)] for number in range(n_tracks)})
 
 
-def timed(segment: Segment, questions: list[Samples], attempts: Iterable[Attempt] = (USUAL,)) -> list[float]:
+def timed(library: Recordings, questions: list[Samples], attempts: Iterable[Attempt] = (USUAL,)) -> list[float]:
     """Return the seconds that some attempts take for each question, fingerprints and look-up, decoding apart."""
     seconds = []
     for samples in questions:
         start = time.perf_counter()
-        best_votes(segment, samples, attempts)
+        surest(library, samples, attempts)
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def chosen_thresholds(strangers: list[list[int]]) -> list[int]:
-    """Return for each attempt the votes of a match: more, by a margin, than anything had that should have none."""
-    return [int(np.ceil(MARGIN * max(votes))) for votes in zip(*strangers, strict=True)]
-
-
-def most_of(strangers: list[list[int]], share: float) -> list[int]:
-    """Return for each attempt the votes that so large a share of what should have none does not exceed."""
-    return [int(np.quantile(votes, share)) for votes in zip(*strangers, strict=True)]
 
 
 def main() -> None:
@@ -313,7 +318,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     fetch(given.folder)
     rng, paths = np.random.default_rng(11), recordings_in(given.folder, given.most)
-    real, lengths, outside, computing, decoding = [], {}, [], 0.0, 0.0
+    real, lengths, outside, n_prints, computing, decoding = {}, {}, [], 0, 0.0, 0.0
     for number, path in enumerate(paths):
         if number % 4 == 3:
             outside.append(path)
@@ -321,25 +326,24 @@ def main() -> None:
         start = time.process_time()
         samples = heard(path, RATE)
         between = time.process_time()
-        peaks = find_peaks([samples])
-        real.append((number, 0, peaks.n_frames, pair_up(peaks)))
+        real[number] = find_peaks([samples])
+        n_prints += len(pair_up(real[number]).hashes)
         computing += time.process_time() - between
         decoding += between - start
         lengths[number] = len(samples) / RATE
     total = sum(lengths.values())
     print(f"{len(real)} recordings, {total / 3600:.1f} h; {total / computing:.0f} x real time, decoding "
-          f"{total / decoding:.0f} x; {sum(len(p.hashes) for *_, p in real) / total:.1f} fingerprints a second",
-          flush=True)  # fmt: skip
-    segment = filled(real, given.tracks, rng)
+          f"{total / decoding:.0f} x; {n_prints / total:.1f} fingerprints a second", flush=True)  # fmt: skip
+    library = filled(real, given.tracks)
     figures = {"n_real": len(real), "hours": total / 3600, "fingerprinting": total / computing,
                "decoding": total / decoding}  # fmt: skip
-    figures |= accuracy(segment, paths, outside, lengths, given, rng)
+    figures |= accuracy(library, paths, outside, lengths, given, rng)
     asked = [excerpt(paths[number], 10, rng, lengths[number])[0] for number in list(lengths)[:20]]
-    figures[f"seconds at {given.tracks}"] = timed(segment, asked)
-    figures[f"seconds at {given.tracks}, all attempts"] = timed(segment, asked, ATTEMPTS)
+    figures[f"seconds at {given.tracks}"] = timed(library, asked)
+    figures[f"seconds at {given.tracks}, all attempts"] = timed(library, asked, ATTEMPTS)
     with TemporaryDirectory(dir=given.folder) as there:
         if given.large:
-            big = large(segment, given.large, Path(there) / "large.bin", rng)
+            big = large(library, given.large, Path(there) / "large.bin", rng)
             timed(big, asked[:2])
             figures[f"seconds at {given.large}"] = timed(big, asked)
     for name, seconds in figures.items():
@@ -351,45 +355,43 @@ def main() -> None:
 
 
 def strangers_of(
-    segment: Segment, paths: list[Path], outside: list[Path], folder: Path, rng: np.random.Generator
-) -> dict[tuple[float, int], list[list[int]]]:
-    """Return, by length of excerpt and half, the most votes of each attempt for what is not in the library."""
+    library: Recordings, paths: list[Path], outside: list[Path], folder: Path, rng: np.random.Generator
+) -> dict[tuple[float, int], list[tuple[float, list[Verdict | None]]]]:
+    """Return, by length and half, the highest score and all verdicts for excerpts of what is not in the library."""
     changes, strangers = ways(folder), defaultdict(list)
     for position, path in enumerate(outside):
         minute = excerpt(path, max(LENGTHS_S), rng, duration_of(path))[0]
-        ((votes, track, _),) = best_votes(segment, minute, [USUAL])
-        if votes > SAME:
-            print(f"{path.name} is no stranger: {paths[track].name} has {votes} of its votes")
+        (best,) = library.votes(question_of(minute, USUAL), 1)
+        if best.votes > SAME:
+            print(f"{path.name} is no stranger: {paths[best.track_id].name} has {best.votes} of its votes")
             continue
         for name in OF_STRANGERS:
             whole = changes[name](excerpt(path, max(LENGTHS_S), rng, duration_of(path))[0], rng)
             for length in LENGTHS_S:
-                votes = best_votes(segment, whole[: round(length) * FULL], ATTEMPTS)
-                strangers[length, position % 2].append([n for n, *_ in votes])
+                found = surest(library, whole[: round(length) * FULL], ATTEMPTS)
+                verdicts = [verdict(each.score, each.votes, attempt, length)
+                            for each, attempt in zip(found, ATTEMPTS, strict=True)]  # fmt: skip
+                strangers[length, position % 2].append((max(each.score for each in found), verdicts))
     return strangers
 
 
 def accuracy(
-    segment: Segment, paths: list[Path], outside: list[Path], lengths: dict[int, float],
+    library: Recordings, paths: list[Path], outside: list[Path], lengths: dict[int, float],
     given: argparse.Namespace, rng: np.random.Generator,
 ) -> dict[str, object]:  # fmt: skip
     """Ask for what is there and for what is not, and print how often the answer is right."""
     changes, figures = ways(given.folder), {}
-    strangers = strangers_of(segment, paths, outside, given.folder, rng)
-    for length in LENGTHS_S:
-        choosing, others = strangers[length, 0], strangers[length, 1]
-        thresholds = chosen_thresholds(choosing)
-        false = [any(n >= least for n, least in zip(votes, thresholds, strict=True)) for votes in others]
-        known = [{verdict(n, attempt, length) for n, attempt in zip(votes, ATTEMPTS, strict=True)}
-                 for votes in others]  # fmt: skip
-        matches = ["match" in verdicts for verdicts in known]
-        low, high = wilson_interval(np.mean(matches), len(matches))
-        figures[f"strangers at {length:g} s"] = [choosing, others]
-        print(f"{length:g} s: {len(choosing)} strangers have at most {most_of(choosing, 1)} votes, nine tenths "
-              f"{most_of(choosing, 0.9)}: thresholds {thresholds}; of {len(others)} others these accept "
-              f"{sum(false)}, those of mmsearch {sum(matches)} ({100 * low:.1f} to {100 * high:.1f} %), "
-              f"{sum('perhaps' in verdicts for verdicts in known)} perhaps", flush=True)  # fmt: skip
-    alone = [number for number in lengths if is_alone(segment, paths[number], number, lengths[number], rng)]
+    strangers = strangers_of(library, paths, outside, given.folder, rng)
+    for (length, half), known in sorted(strangers.items()):
+        scores = [score for score, _ in known]
+        n_matches = sum("match" in verdicts for _, verdicts in known)
+        n_perhaps = sum("match" not in verdicts and "perhaps" in verdicts for _, verdicts in known)
+        low, high = wilson_interval(n_matches / len(known), len(known))
+        figures[f"strangers at {length:g} s, half {half}"] = known
+        print(f"{length:g} s, half {half}: {len(known)} strangers score at most {max(scores):.1f}, nine tenths "
+              f"{np.quantile(scores, 0.9):.1f}; {n_matches} are a match ({100 * low:.1f} to {100 * high:.1f} %), "
+              f"{n_perhaps} perhaps", flush=True)  # fmt: skip
+    alone = [number for number in lengths if is_alone(library, paths[number], number, lengths[number], rng)]
     inside = alone[:: max(1, len(alone) // given.questions)][: given.questions]
     print(
         f"{len(lengths) - len(alone)} recordings share their music with others, and are not asked for", flush=True
@@ -400,7 +402,7 @@ def accuracy(
         for name, change in changes.items():
             whole = change(plain, rng)
             for length in LENGTHS:
-                results[name, length].append(asked_for(segment, whole[: length * FULL], number, at, length))
+                results[name, length].append(asked_for(library, whole[: length * FULL], number, at, length))
     for name in changes:
         cells = []
         for length in LENGTHS:
@@ -412,25 +414,26 @@ def accuracy(
     return figures
 
 
-def is_alone(segment: Segment, path: Path, number: int, seconds: float, rng: np.random.Generator) -> bool:
+def is_alone(library: Recordings, path: Path, number: int, seconds: float, rng: np.random.Generator) -> bool:
     """Return whether the music of a recording is in the library once: each of two would be a right answer."""
     minute = excerpt(path, max(LENGTHS_S), rng, seconds)[0]
-    votes = vote(segment, prints_of(minute, USUAL), k=2, alive=np.ones(len(segment.ids), bool))
+    votes = library.votes(question_of(minute, USUAL), 2)
     return all(each.votes <= SAME for each in votes if each.track_id != number)
 
 
-def asked_for(segment: Segment, samples: Samples, number: int, at: float, length: int) -> tuple[bool, bool, bool]:
+def asked_for(
+    library: Recordings, samples: Samples, number: int, at: float, length: int
+) -> tuple[bool, bool, bool]:
     """Return whether the right recording is first, and its place near, and it is a match."""
-    best = (0.0, -1, 0.0, False)
+    best = (False, 0.0, -1, 0.0)
     for attempt in ATTEMPTS:
-        ((votes, track, place),) = best_votes(segment, samples, [attempt])
-        is_match = votes >= attempt.least("match", length)
-        surety = votes / attempt.least("perhaps", length)
-        best = max(best, (surety, track, place, is_match), key=lambda each: (each[3], each[0]))
+        (found,) = surest(library, samples, [attempt])
+        is_match = verdict(found.score, found.votes, attempt, length) == "match"
+        best = max(best, (is_match, found.score, found.track_id, found.frame * HOP / RATE))
         if is_match:
             break
-    is_right = best[1] == number
-    return is_right, is_right and abs(best[2] - at) < 0.25, is_right and best[3]
+    is_right = best[2] == number
+    return is_right, is_right and abs(best[3] - at) < 0.25, is_right and best[0]
 
 
 if __name__ == "__main__":

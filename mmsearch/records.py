@@ -1559,13 +1559,15 @@ class SoundHit:
     at : float
         Seconds from its beginning to where the excerpt begins; below 0 if that begins before it.
     votes : int
-        Fingerprints that agree on the place; more is surer.
+        Fingerprints that agree on the place.
     verdict : str
         `match` or `perhaps`.
     speed : float
         How many times as fast as the recording the excerpt is played.
     is_missing : bool
         Whether there is no file at the path any more.
+    score : float
+        By how many standard deviations more of its peaks are in the excerpt than by chance; higher is surer.
     """
 
     rank: int
@@ -1575,6 +1577,7 @@ class SoundHit:
     verdict: Literal["match", "perhaps"]
     speed: float
     is_missing: bool
+    score: float
 
 
 @dataclass(frozen=True)

@@ -299,6 +299,16 @@ def test_without_an_index_recordings_are_compared_a_few_at_a_time_and_a_damaged_
     assert "1 recording cannot be found" in answer.notices[0]
 
 
+def test_a_recording_whose_peaks_are_damaged_is_named_by_what_would_find_it(own, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "library" / "catalog.sqlite")) as db:
+        paths = (os.fsencode(tmp_path / "music" / "2.flac"),)
+        db.execute("UPDATE sound SET peaks = zeroblob(length(peaks)) WHERE path = ?", paths)
+        db.commit()
+    answer = own.sounds.search(question(tmp_path, 2))
+    assert answer.hits == ()
+    assert "1 recording cannot be found" in answer.notices[0]
+
+
 @pytest.mark.full
 def test_a_damaged_recording_is_named_and_heard_again_after_a_repair(own, tmp_path):
     with closing(sqlite3.connect(tmp_path / "library" / "catalog.sqlite")) as db:

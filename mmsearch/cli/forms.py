@@ -172,14 +172,16 @@ class Forgotten(TypedDict):
 class FoundRecording(TypedDict):
     """A recording that an excerpt is of, or may be: where in it the excerpt begins, and how sure that is.
 
-    `at` and `length` are in seconds; `votes` are fingerprints that agree on the place; `verdict` is `match` or
-    `perhaps`; `speed` is how many times as fast as the recording the excerpt is played.
+    `at` and `length` are in seconds; `score` is by how many standard deviations more of its peaks are in the
+    excerpt than by chance; `votes` are fingerprints that agree on the place; `verdict` is `match` or `perhaps`;
+    `speed` is how many times as fast as the recording the excerpt is played.
     """
 
     rank: int
     id: int
     path: str
     at: float
+    score: float
     votes: int
     verdict: str
     speed: float

@@ -24,7 +24,7 @@ sound = typer.Typer(
 PathsArgument = Annotated[
     list[str], typer.Argument(metavar="PATH...", readable=False, help="Files of sound, films, or folders of them.")
 ]
-_HIT_COLUMNS = ("rank", "path", "at", "votes", "verdict", "speed")
+_HIT_COLUMNS = ("rank", "path", "at", "votes", "verdict", "speed", "score")
 _SOME_BAD = 3
 
 
@@ -99,16 +99,16 @@ def search(
         say(f"nothing among {answer.n_recordings} recordings has these {answer.duration:.1f} s")
         return
     rows = [
-        [hit.verdict, str(hit.votes), time_text(hit.at), _speed_text(hit.speed), hit.recording.path]
+        [hit.verdict, f"{hit.score:.1f}", time_text(hit.at), _speed_text(hit.speed), hit.recording.path]
         for hit in answer.hits
     ]
-    print_table(None, [("", False), ("votes", True), ("at", True), ("speed", True), ("recording", False)], rows)
+    print_table(None, [("", False), ("score", True), ("at", True), ("speed", True), ("recording", False)], rows)
 
 
 def _record(hit: SoundHit) -> dict[str, Any]:
     return {
         "rank": hit.rank, "id": hit.recording.sound_id, "path": hit.recording.path, "at": round(hit.at, 2),
-        "votes": hit.votes, "verdict": hit.verdict, "speed": round(hit.speed, 4),
+        "score": round(hit.score, 2), "votes": hit.votes, "verdict": hit.verdict, "speed": round(hit.speed, 4),
         "length": round(hit.recording.seconds, 2), "problem": hit.recording.problem, "is_missing": hit.is_missing,
     }  # fmt: skip
 

@@ -15,6 +15,8 @@ from mmsearch.processes.process import Ending
 from mmsearch.records import FileLook
 from mmsearch.sound.attempts import Attempt
 from mmsearch.sound.pairs import Prints
+from mmsearch.sound.peaks import Peaks
+from mmsearch.sound.question import Question
 
 COMPUTING_S = 20.0
 """A file of which a minute takes longer to compute is given up."""
@@ -55,15 +57,16 @@ class Listener(AskedProcess[SoundRequest, Heard | Fault]):
         look, content_hash = FileLook(*facts["look"]), bytes.fromhex(facts["hash"])
         return HeardFile(look, content_hash, facts["seconds"], facts["n_frames"], peaks, facts["problem"])
 
-    def prints(self, path: bytes, start: float, seconds: float, attempt: Attempt) -> tuple[Prints, float]:
-        """Return the fingerprints of an excerpt, as an attempt wants them, and how long it is in the file."""
+    def question(self, path: bytes, start: float, seconds: float, attempt: Attempt) -> tuple[Question, float]:
+        """Return what an attempt looks for an excerpt by, and how long it is in the file."""
         excerpt: Excerpt = {
             "start": start, "seconds": seconds, "speed": attempt.speed, "per_second": attempt.per_second,
             "fan": attempt.fan,
         }  # fmt: skip
         facts, values = self._heard({"path": os.fsdecode(path), "excerpt": excerpt})
-        hashes, frames = np.frombuffer(values, "<u4").reshape(2, -1)
-        return Prints(hashes, frames), facts["seconds"]
+        n = facts["n_prints"]
+        prints = Prints(*np.frombuffer(values, "<u4", count=2 * n).reshape(2, n))
+        return Question(prints, Peaks.of_packed(values[8 * n :], facts["n_frames"])), facts["seconds"]
 
     def _heard(self, request: SoundRequest) -> tuple[Heard, bytes]:
         answer = self._ask(request)

@@ -135,12 +135,14 @@ class Minute(TypedDict):
 class Heard(TypedDict):
     """What was heard, how long it is, and what is wrong with it, or nothing.
 
-    Of a whole file also how many frames it has, the sha256 of its bytes in hex, and what it looked like.
+    Of a whole file also how many frames it has, the sha256 of its bytes in hex, and what it looked like; of an
+    excerpt the frames of its peaks, half as long, and how many fingerprints come.
     """
 
     seconds: float
     problem: str
     n_frames: NotRequired[int]
+    n_prints: NotRequired[int]
     hash: NotRequired[str]
     look: NotRequired[FileLook]
 

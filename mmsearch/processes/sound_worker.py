@@ -1,9 +1,9 @@
 """The program that listens to files which anybody may have made: a path in, fingerprints out, within limits.
 
 Run by `mmsearch.processes.start_worker`. Every request is a `SoundRequest`. The answer is a `Heard` or a `Fault`,
-followed by the packed peaks of all of a file, or by the hashes and frames of an excerpt. Before that comes a
-`Minute` for each minute of sound that is begun, and again while the bytes of the file are hashed. A file that needs
-more memory ends the process with `EXIT_OUT_OF_MEMORY`.
+followed by the packed peaks of all of a file, or by the hashes, frames and packed peaks of an excerpt. Before that
+comes a `Minute` for each minute of sound that is begun, and again while the bytes of the file are hashed. A file
+that needs more memory ends the process with `EXIT_OUT_OF_MEMORY`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+import numpy as np
+
 from mmsearch.errors import PictureError, SoundError
 from mmsearch.images.read import file_digest_of, open_regular
 from mmsearch.processes.child import send
 from mmsearch.processes.messages import Excerpt, Fault, Heard, Minute, Ready, SoundRequest
 from mmsearch.records import FileLook
 from mmsearch.sound.decode import Hearing, samples_of
-from mmsearch.sound.pairs import join_prints, pair_up, require_features
+from mmsearch.sound.pairs import pair_up, require_features
 from mmsearch.sound.peaks import find_peaks
-from mmsearch.sound.spectrogram import HOP, RATE, Samples
+from mmsearch.sound.question import ask
+from mmsearch.sound.spectrogram import RATE, Samples
 from mmsearch.system import limit_memory, memory_in_use
 
 MEMORY = 512 << 20
@@ -66,19 +69,16 @@ def _whole(handle: int, answers: BinaryIO) -> tuple[Heard, bytes]:
 
 
 def _excerpt(handle: int, excerpt: Excerpt, answers: BinaryIO) -> tuple[Heard, bytes]:
-    """Return the fingerprints of an excerpt and of the same half a hop later: its frames begin with no file's."""
+    """Return what an excerpt is looked for by, in bytes."""
     hearing = Hearing()
     wanted = samples_of(handle, hearing, start=excerpt["start"], seconds=excerpt["seconds"], speed=excerpt["speed"])
-    chunks = list(_told(wanted, hearing, answers))
-    prints = join_prints(
-        [
-            pair_up(find_peaks(later, per_second=excerpt["per_second"]), fan=excerpt["fan"])
-            for later in (chunks, [chunks[0][HOP // 2 :], *chunks[1:]])
-        ]
-    )
-    return {"seconds": hearing.n_samples / RATE, "problem": hearing.problem}, b"".join(
-        array.astype("<u4").tobytes() for array in prints
-    )
+    samples = np.concatenate(list(_told(wanted, hearing, answers)))
+    prints, peaks = ask(samples, per_second=excerpt["per_second"], fan=excerpt["fan"])
+    facts: Heard = {
+        "seconds": hearing.n_samples / RATE, "problem": hearing.problem, "n_frames": peaks.n_frames,
+        "n_prints": len(prints.hashes),
+    }  # fmt: skip
+    return facts, b"".join([*(array.astype("<u4").tobytes() for array in prints), peaks.packed()])
 
 
 def _told(chunks: Iterable[Samples], hearing: Hearing, answers: BinaryIO) -> Iterator[Samples]:

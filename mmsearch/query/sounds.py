@@ -10,10 +10,12 @@ from typing import NamedTuple
 from mmsearch.errors import QueryError
 from mmsearch.processes.listener import Listener
 from mmsearch.records import SoundAnswer, SoundHit
+from mmsearch.sound.alignment import N_PLACES, N_RECORDINGS, Alignment, align
 from mmsearch.sound.attempts import ATTEMPTS, Attempt, Verdict, verdict
-from mmsearch.sound.pairs import Prints, require_features
+from mmsearch.sound.pairs import require_features
+from mmsearch.sound.question import Question
 from mmsearch.sound.spectrogram import HOP, RATE
-from mmsearch.sound.vote import Vote, vote
+from mmsearch.sound.vote import vote
 from mmsearch.store.folder import Store
 from mmsearch.store.sounds import Searchable, Searched, damaged_text
 from mmsearch.system import is_gone
@@ -25,15 +27,14 @@ LEAST_S, MOST_S = 2.0, 60.0
 class _Judged(NamedTuple):
     """A recording that an attempt found, and how sure that is."""
 
-    vote: Vote
-    attempt: Attempt
+    alignment: Alignment
+    speed: float
     verdict: Verdict
-    seconds: float
 
     @property
     def surety(self) -> tuple[bool, float]:
         """What is higher for what is surer, whatever the attempt."""
-        return self.verdict == "match", self.vote.votes / self.attempt.least("perhaps", self.seconds)
+        return self.verdict == "match", self.alignment.score
 
 
 def search_sounds(
@@ -63,35 +64,38 @@ def search_sounds(
     SoundError
         If it cannot be used.
     """
-    start, length, best = time.perf_counter(), duration, dict[int, _Judged]()
+    start, length = time.perf_counter(), duration
+    best, damaged = dict[int, _Judged](), set[int]()
     for attempt in ATTEMPTS:
-        prints, heard = listener.prints(path, at, duration, attempt)
+        question, heard = listener.question(path, at, duration, attempt)
         if attempt is ATTEMPTS[0]:
             length = heard
             _require_length(heard, path, at)
-            require_features(prints)
-        n_recordings, n_damaged = 0, 0
+            require_features(question.prints)
+        n_recordings = 0
         for part in _parts(store, searchable):
-            n_recordings, n_damaged = n_recordings + int(part.alive.sum()), n_damaged + len(part.damaged)
-            for judged in _judged(part, prints, attempt, length, k):
-                before = best.get(judged.vote.track_id)
+            n_recordings += int(part.alive.sum())
+            alignments, unreadable = _alignments(store, part, question, k)
+            damaged |= {*part.damaged, *unreadable}
+            for judged in _judged(alignments, attempt, length):
+                before = best.get(judged.alignment.track_id)
                 if before is None or judged.surety > before.surety:
-                    best[judged.vote.track_id] = judged
+                    best[judged.alignment.track_id] = judged
         if any(judged.verdict == "match" for judged in best.values()):
             break
-    surest = sorted(best.values(), key=lambda judged: (judged.surety, -judged.vote.track_id), reverse=True)[:k]
+    surest = sorted(best.values(), key=lambda judged: (judged.surety, -judged.alignment.track_id), reverse=True)[:k]
     with store.reading():
-        recordings = store.sounds.tracks([judged.vote.track_id for judged in surest])
-    known = [judged for judged in surest if judged.vote.track_id in recordings]
+        recordings = store.sounds.tracks([judged.alignment.track_id for judged in surest])
+    known = [judged for judged in surest if judged.alignment.track_id in recordings]
     hits = tuple(
         SoundHit(
-            rank, recording, judged.vote.frame * HOP / RATE, judged.vote.votes, judged.verdict,
-            judged.attempt.speed, is_gone(os.fsencode(recording.path)),
+            rank, recording, judged.alignment.frame * HOP / RATE, judged.alignment.votes, judged.verdict,
+            judged.speed, is_gone(os.fsencode(recording.path)), judged.alignment.score,
         )
         for rank, judged in enumerate(known, 1)
-        for recording in [recordings[judged.vote.track_id]]
+        for recording in [recordings[judged.alignment.track_id]]
     )  # fmt: skip
-    notices = (damaged_text(n_damaged),) if n_damaged else ()
+    notices = (damaged_text(len(damaged)),) if damaged else ()
     return SoundAnswer(hits, at, length, n_recordings, time.perf_counter() - start, notices)
 
 
@@ -112,8 +116,16 @@ def _require_length(seconds: float, path: bytes, at: float) -> None:
         )
 
 
-def _judged(part: Searched, prints: Prints, attempt: Attempt, seconds: float, k: int) -> list[_Judged]:
-    """Return what an attempt finds in a segment that is a match, or perhaps one."""
-    votes = vote(part.segment, prints, k=k, alive=part.alive)
-    judged = ((each, attempt, verdict(each.votes, attempt, seconds)) for each in votes)
-    return [_Judged(each, by, said, seconds) for each, by, said in judged if said is not None]
+def _alignments(store: Store, part: Searched, question: Question, k: int) -> tuple[list[Alignment], set[int]]:
+    """Return what a segment has that a question may be of, and which recordings turned out to be damaged."""
+    votes = vote(part.segment, question.prints, k=max(k, N_RECORDINGS), alive=part.alive, n_places=N_PLACES)
+    with store.reading():
+        recordings = store.sounds.constellations({each.track_id for each in votes})
+    whole = {track_id: peaks for track_id, peaks in recordings.items() if peaks is not None}
+    return align(votes, question, whole), recordings.keys() - whole.keys()
+
+
+def _judged(alignments: list[Alignment], attempt: Attempt, seconds: float) -> list[_Judged]:
+    """Return what an attempt found that is a match, or perhaps one."""
+    judged = ((each, verdict(each.score, each.votes, attempt, seconds)) for each in alignments)
+    return [_Judged(each, attempt.speed, said) for each, said in judged if said is not None]

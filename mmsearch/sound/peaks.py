@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,16 +61,24 @@ def find_peaks(chunks: Iterable[Samples], *, per_second: int = PER_SECOND) -> Pe
     per_second : int
         The most that are kept of a second.
     """
-    frames, bins, n_frames = [], [], 0
+    return find_constellations(chunks, [per_second])[0]
+
+
+def find_constellations(chunks: Iterable[Samples], densities: Sequence[int]) -> list[Peaks]:
+    """Return `find_peaks` for several densities, looking at the samples once."""
+    frames: list[list[NDArray[np.int64]]] = [[] for _ in densities]
+    bins: list[list[NDArray[np.int64]]] = [[] for _ in densities]
+    n_frames = 0
     for first, spectrogram, before, after in _blocks(chunks):
         n_frames = first + len(spectrogram) - before - after
         in_block, found_bins, strengths = _local_maxima(spectrogram)
         inside = (in_block >= before) & (in_block < len(spectrogram) - after)
         at = in_block[inside] - before + first
-        kept = _strongest(at, strengths[inside], per_second)
-        frames.append(at[kept])
-        bins.append(found_bins[inside][kept])
-    return Peaks(np.concatenate(frames), np.concatenate(bins), n_frames)
+        for number, per_second in enumerate(densities):
+            kept = _strongest(at, strengths[inside], per_second)
+            frames[number].append(at[kept])
+            bins[number].append(found_bins[inside][kept])
+    return [Peaks(np.concatenate(at), np.concatenate(of), n_frames) for at, of in zip(frames, bins, strict=True)]
 
 
 def _blocks(chunks: Iterable[Samples]) -> Iterator[tuple[int, NDArray[np.float32], int, int]]:

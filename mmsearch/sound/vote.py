@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from mmsearch.sound.pairs import Prints
 
 _MOST_OF_MEAN = 20.0  # hashes that occur so much oftener than the mean are passed over
 _LEAST = 5  # votes of a place: fewer are found for anything
+_APART = 8  # frames, a quarter of a second: of places that are nearer only the best is told
 
 
 class Vote(NamedTuple):
@@ -22,8 +23,8 @@ class Vote(NamedTuple):
     votes: int
 
 
-def vote(segment: Segment, prints: Prints, *, k: int, alive: NDArray[np.bool_]) -> list[Vote]:
-    """Return the best place of up to `k` recordings, that of most votes first; of equals the first recording.
+def vote(segment: Segment, prints: Prints, *, k: int, alive: NDArray[np.bool_], n_places: int = 1) -> list[Vote]:
+    """Return the best places of up to `k` recordings, that of most votes first; of equals the first recording.
 
     Parameters
     ----------
@@ -32,9 +33,11 @@ def vote(segment: Segment, prints: Prints, *, k: int, alive: NDArray[np.bool_]) 
     prints : Prints
         Of the question, whose frames are at most `SILENCE`.
     k : int
-        The most that are returned; fewer have any place with five votes.
+        The most recordings that are returned; fewer have any place with five votes.
     alive : bool array, shape (n_tracks,)
         Which recordings count.
+    n_places : int
+        The most of each recording, a quarter of a second apart: music repeats itself.
 
     Notes
     -----
@@ -51,11 +54,23 @@ def vote(segment: Segment, prints: Prints, *, k: int, alive: NDArray[np.bool_]) 
     places, together = places[enough], together[enough]
     tracks = segment.tracks_at(places)
     places, together, tracks = (values[alive[tracks]] for values in (places, together, tracks))
-    order = np.lexsort((places, -together, tracks))
-    _, firsts = np.unique(tracks[order], return_index=True)
-    best = order[firsts]
-    best = best[np.argsort(-together[best], kind="stable")[:k]]
+    best = _best(tracks, places, together, k, n_places)
     return [
         Vote(int(segment.ids[track]), int(place) - int(segment.starts[track]), int(n))
         for track, place, n in zip(tracks[best], places[best], together[best], strict=True)
     ]
+
+
+def _best(
+    tracks: NDArray[np.int64], places: NDArray[np.integer[Any]], votes: NDArray[np.int64], k: int, n_places: int
+) -> NDArray[np.int64]:
+    """Return the positions of the best places of the `k` best recordings, that of most votes first."""
+    stretches = places // _APART
+    order = np.lexsort((places, -votes, stretches))
+    order = order[np.unique(stretches[order], return_index=True)[1]]
+    order = order[np.lexsort((places[order], -votes[order], tracks[order]))]
+    _, firsts, owners = np.unique(tracks[order], return_index=True, return_inverse=True)
+    leaders = np.argsort(-votes[order[firsts]], kind="stable")[:k]
+    is_wanted = np.isin(owners, leaders) & (np.arange(len(order)) - firsts[owners] < n_places)
+    chosen = order[is_wanted]
+    return chosen[np.argsort(-votes[chosen], kind="stable")]

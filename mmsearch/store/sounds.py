@@ -221,14 +221,24 @@ class LibrarySounds:
     def built(self, ids: Sequence[int]) -> Searched:
         """Return a segment of some recordings, made of their peaks; inside `reading()`."""
         tracks, damaged = [], []
+        for sound_id, checksum, peaks in self._constellations(ids):
+            if peaks is None:
+                damaged.append(sound_id)
+            else:
+                tracks.append((sound_id, checksum, peaks.n_frames, pair_up(peaks)))
+        return Searched(build_segment(tracks), np.ones(len(tracks), bool), tuple(damaged))
+
+    def constellations(self, ids: Iterable[int]) -> dict[int, Peaks | None]:
+        """Return the peaks by id of those recordings that are there, None for damaged ones; inside `reading()`."""
+        return {sound_id: peaks for sound_id, _, peaks in self._constellations(ids)}
+
+    def _constellations(self, ids: Iterable[int]) -> Iterator[tuple[int, int, Peaks | None]]:
+        """Yield id, checksum and peaks of those recordings that are there, None for damaged peaks."""
         sql = "SELECT crc32, n_frames, peaks FROM sound WHERE id = ?"
         for sound_id in ids:
             for checksum, n_frames, packed in self._catalog.db.execute(sql, (sound_id,)):  # none if it left
-                if crc32(packed) == checksum:
-                    tracks.append((sound_id, checksum, n_frames, pair_up(Peaks.of_packed(packed, n_frames))))
-                else:
-                    damaged.append(sound_id)
-        return Searched(build_segment(tracks), np.ones(len(tracks), bool), tuple(damaged))
+                is_whole = crc32(packed) == checksum
+                yield sound_id, checksum, Peaks.of_packed(packed, n_frames) if is_whole else None
 
     # -- writing -------------------------------------------------------------------------------------
 

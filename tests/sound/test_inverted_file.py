@@ -73,6 +73,19 @@ def test_recordings_with_the_same_passage_are_both_found_the_first_one_first():
     assert votes[0].votes == votes[1].votes
 
 
+def test_several_places_of_a_recording_are_told_a_quarter_of_a_second_apart():
+    hashes, frames = prints_of(5, n_hashes=100_000)
+    repeated = [Prints(hashes[:share], frames[:share] + np.uint32(later))
+                for share, later in ((1800, 0), (2000, 1000), (1900, 1004), (1700, 2000))]  # fmt: skip
+    track = Prints(*(np.concatenate(arrays) for arrays in zip(*repeated, strict=True)))
+    segment = build_segment([(8, 0, 3000, track), (9, 0, N_FRAMES, Prints(hashes[:900], frames[:900]))])
+    for n_places, places in ((1, [(8, 1000)]), (2, [(8, 1000), (8, 0)]), (9, [(8, 1000), (8, 0), (8, 2000)])):
+        votes = vote(segment, Prints(hashes, frames), k=1, alive=np.ones(2, bool), n_places=n_places)
+        assert [(each.track_id, each.frame) for each in votes] == places
+    votes = vote(segment, Prints(hashes, frames), k=2, alive=np.ones(2, bool), n_places=2)
+    assert [(each.track_id, each.frame) for each in votes] == [(8, 1000), (8, 0), (9, 0)]
+
+
 def test_recordings_that_are_not_alive_are_not_found():
     votes = vote(segment_of(1, 2), excerpt(2, 100), k=3, alive=np.array([True, False]))
     assert {each.track_id for each in votes} <= {1}
