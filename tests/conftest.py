@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads of torch would wait for those of the other
@@ -32,8 +34,10 @@ from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.whole import stamps
 from mmsearch.milvus.address import TOKEN
+from mmsearch.processes import process
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
+from tests import warm
 from tests.programs import path_of
 
 if TYPE_CHECKING:
@@ -56,6 +60,33 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["MMSEARCH_CONFIG"] = os.devnull
     if "PYTEST_XDIST_WORKER" not in os.environ:
         compile_dir(Path(mmsearch.__file__).parent, quiet=2)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was loaded out of later looks for garbage: it is millions of objects, and stays."""
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file():
+    """Look for examples to run in the package alone: tests have none, and are collected sooner."""
+    collected = yield
+    return [collector for collector in collected if not isinstance(collector, DoctestModule)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_workers() -> Iterator[None]:
+    """Let worker processes begin with what they import already loaded; `cold_workers` are started as ever."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "subprocess", warm.Subprocess)
+        yield
+    warm.end()
+
+
+@pytest.fixture
+def cold_workers(monkeypatch) -> None:
+    """Start worker processes as users have them started, for tests of how that is done."""
+    monkeypatch.setattr(process, "subprocess", subprocess)
 
 
 TINY = {
@@ -102,10 +133,15 @@ def cache(tmp_path_factory) -> Path:
     kept = os.environ.get("MMSEARCH_TEST_CACHE")
     if kept:
         return Path(kept)
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder = base_of_run(tmp_path_factory) / "cache"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def base_of_run(tmp_path_factory) -> Path:
+    """Return the temporary folder of this test run, which its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
@@ -151,7 +187,9 @@ def checkpoint(cache) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(checkpoint, cache) -> Path:
     """The tiny CLIP, exported."""
-    return exported(str(checkpoint), cache)
+    folder = exported(str(checkpoint), cache)
+    warm.know(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -224,11 +262,25 @@ def library(tmp_path, checkpoint, cache, tiny_folder) -> Library:
 @pytest.fixture(scope="session")
 def indexed_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
     """A folder with the eight photographs and a library of them, without local features; it stays as it is."""
-    folder = tmp_path_factory.mktemp("indexed")
-    copied_photos(folder / "photos")
-    with Library.open(folder / "library", cache=cache) as library:
-        library.index([folder / "photos"], model=str(checkpoint), local=False)
-    return folder
+
+    def make(folder: Path) -> None:
+        copied_photos(folder / "photos")
+        with Library.open(folder / "library", cache=cache) as library:
+            library.index([folder / "photos"], model=str(checkpoint), local=False)
+
+    return made_once(base_of_run(tmp_path_factory) / "indexed", make)
+
+
+@pytest.fixture(scope="session")
+def described_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
+    """A folder with all sample photographs and a library of them, with visual words; it stays as it is."""
+
+    def make(folder: Path) -> None:
+        copied_samples(folder / "photos")
+        with Library.open(folder / "library", cache=cache) as library:
+            library.index([folder / "photos"], model=str(checkpoint), local=True)
+
+    return made_once(base_of_run(tmp_path_factory) / "described", make)
 
 
 @pytest.fixture
@@ -242,12 +294,14 @@ def indexed(indexed_once, tmp_path, photos, cache) -> Library:
 @pytest.fixture(scope="session")
 def parted(indexed_once, cache, tmp_path_factory) -> Path:
     """A folder with the eight photographs and a library of them and of up to four parts each; it stays as it is."""
-    folder = tmp_path_factory.mktemp("parted")
-    copied_photos(folder / "photos")
-    copy_library(indexed_once / "library", folder / "library", indexed_once / "photos", folder / "photos")
-    with Library.open(folder / "library", cache=cache) as library:
-        library.index([folder / "photos"], parts=4)
-    return folder
+
+    def make(folder: Path) -> None:
+        copied_photos(folder / "photos")
+        copy_library(indexed_once / "library", folder / "library", indexed_once / "photos", folder / "photos")
+        with Library.open(folder / "library", cache=cache) as library:
+            library.index([folder / "photos"], parts=4)
+
+    return made_once(base_of_run(tmp_path_factory) / "parted", make)
 
 
 @pytest.fixture(scope="session")
@@ -255,7 +309,10 @@ def filmed_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
     """A folder with films, as from `filmed_library`; it stays as it is."""
     from tests.films import filmed_library
 
-    return filmed_library(tmp_path_factory.mktemp("filmed") / "once", checkpoint, cache)
+    def make(folder: Path) -> None:
+        filmed_library(folder, checkpoint, cache)
+
+    return made_once(base_of_run(tmp_path_factory) / "filmed", make)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -238,71 +239,87 @@ def many_frames() -> bytes:
     return data[:start] + data[start:-1] * 50_000 + b";"
 
 
-@cache  # they take 2 s to make
-def rejected() -> dict[str, tuple[bytes, str]]:
-    """Name -> (bytes, reason code) of pictures that must be refused."""
+def _rejected() -> dict[str, tuple[Callable[[], bytes], str]]:
     jpeg, png_data = saved(photo(), "JPEG"), saved(photo(), "PNG")
     return {
-        "empty.jpg": (b"", "not_an_image"),
-        "one-byte.jpg": (b"x", "not_an_image"),
-        "page.jpg": (b"<!DOCTYPE html><html><body>404</body></html>", "not_an_image"),
-        "drawing.jpg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image"),
-        "archive.jpg": (b"PK\x03\x04" + b"\0" * 100, "not_an_image"),
-        "paper.jpg": (b"%PDF-1.7\n" + b"\0" * 100, "not_an_image"),
-        "noise.jpg": (np.random.default_rng(0).bytes(500), "not_an_image"),
-        "script.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not_an_image"),
-        "icon.jpg": (b'/* XPM */\nstatic char *a[] = {"1 1 1 1", "a c #fff", "a"};', "not_an_image"),
-        "paintbrush.jpg": (saved(photo(), "PCX"), "not_an_image"),
-        "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "cut.png": (png_data[: len(png_data) // 2], "truncated"),
-        "flipped.png": (with_flipped_data(png_data), "corrupt"),
-        "bad-header-crc.png": (with_bad_crc(png_data, b"IHDR"), "corrupt"),
-        "claims-50000.png": (png(50_000, 50_000), "too_large"),
-        "claims-2-to-31.png": (png(2**31 - 1, 2**31 - 1), "too_large"),
-        "grey-13000.png": (flat_png(13_000), "too_large"),
-        "thread.png": (png(1, 100_000_000), "too_large"),
-        "many-scans.jpg": (progressive(64, n_scans=501), "too_large"),
-        "text-bomb.png": (text_bomb(), "metadata_bomb"),
-        "international-text-bomb.png": (international_text_bomb(), "metadata_bomb"),
-        "many-text-bombs.png": (many_text_bombs(), "metadata_bomb"),
-        "profile-bomb.png": (profile_bomb(), "metadata_bomb"),
+        "empty.jpg": (lambda: b"", "not_an_image"),
+        "one-byte.jpg": (lambda: b"x", "not_an_image"),
+        "page.jpg": (lambda: b"<!DOCTYPE html><html><body>404</body></html>", "not_an_image"),
+        "drawing.jpg": (lambda: b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image"),
+        "archive.jpg": (lambda: b"PK\x03\x04" + b"\0" * 100, "not_an_image"),
+        "paper.jpg": (lambda: b"%PDF-1.7\n" + b"\0" * 100, "not_an_image"),
+        "noise.jpg": (lambda: np.random.default_rng(0).bytes(500), "not_an_image"),
+        "script.jpg": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not_an_image"),
+        "icon.jpg": (lambda: b'/* XPM */\nstatic char *a[] = {"1 1 1 1", "a c #fff", "a"};', "not_an_image"),
+        "paintbrush.jpg": (lambda: saved(photo(), "PCX"), "not_an_image"),
+        "cut.jpg": (lambda: jpeg[: len(jpeg) // 2], "truncated"),
+        "cut.png": (lambda: png_data[: len(png_data) // 2], "truncated"),
+        "flipped.png": (lambda: with_flipped_data(png_data), "corrupt"),
+        "bad-header-crc.png": (lambda: with_bad_crc(png_data, b"IHDR"), "corrupt"),
+        "claims-50000.png": (lambda: png(50_000, 50_000), "too_large"),
+        "claims-2-to-31.png": (lambda: png(2**31 - 1, 2**31 - 1), "too_large"),
+        "grey-13000.png": (lambda: flat_png(13_000), "too_large"),
+        "thread.png": (lambda: png(1, 100_000_000), "too_large"),
+        "many-scans.jpg": (lambda: progressive(64, n_scans=501), "too_large"),
+        "text-bomb.png": (text_bomb, "metadata_bomb"),
+        "international-text-bomb.png": (international_text_bomb, "metadata_bomb"),
+        "many-text-bombs.png": (many_text_bombs, "metadata_bomb"),
+        "profile-bomb.png": (profile_bomb, "metadata_bomb"),
     }
 
 
-@cache
-def accepted() -> dict[str, bytes]:
-    """Name -> bytes of unusual pictures that must be read."""
+def _accepted() -> dict[str, Callable[[], bytes]]:
     base = photo()
     hidden = base.convert("RGBA")
     hidden.putalpha(Image.new("L", base.size, 0))
     palette = base.convert("P", palette=Image.Palette.ADAPTIVE)
     deep = np.linspace(0, 65535, 320 * 240).reshape(240, 320).astype(np.uint16)
     return {
-        "bad-data-crc.png": with_bad_crc(saved(base, "PNG"), b"IDAT"),
-        "frames.gif": many_frames(),
-        "pages.tif": saved(base, "TIFF", save_all=True, append_images=[base] * 30),
-        "loop.tif": looping_tiff(),
-        "cmyk.jpg": saved(base.convert("CMYK"), "JPEG"),
-        "grey.jpg": saved(base.convert("L"), "JPEG"),
-        "la.png": saved(base.convert("LA"), "PNG"),
-        "bits.png": saved(base.convert("1"), "PNG"),
-        "palette.png": saved(palette, "PNG"),
-        "palette-see-through.png": saved(palette, "PNG", transparency=0),
-        "lab.tif": saved(base.convert("LAB"), "TIFF"),
-        "hidden.png": saved(hidden, "PNG"),
-        "history-itxt.png": with_chunk(
+        "bad-data-crc.png": lambda: with_bad_crc(saved(base, "PNG"), b"IDAT"),
+        "frames.gif": many_frames,
+        "pages.tif": lambda: saved(base, "TIFF", save_all=True, append_images=[base] * 30),
+        "loop.tif": looping_tiff,
+        "cmyk.jpg": lambda: saved(base.convert("CMYK"), "JPEG"),
+        "grey.jpg": lambda: saved(base.convert("L"), "JPEG"),
+        "la.png": lambda: saved(base.convert("LA"), "PNG"),
+        "bits.png": lambda: saved(base.convert("1"), "PNG"),
+        "palette.png": lambda: saved(palette, "PNG"),
+        "palette-see-through.png": lambda: saved(palette, "PNG", transparency=0),
+        "lab.tif": lambda: saved(base.convert("LAB"), "TIFF"),
+        "hidden.png": lambda: saved(hidden, "PNG"),
+        "history-itxt.png": lambda: with_chunk(
             saved(base, "PNG"), b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(history())
         ),
-        "history-ztxt.png": with_chunk(saved(base, "PNG"), b"zTXt", b"History\0\0" + zlib.compress(history())),
-        "profile-2mb.png": with_chunk(saved(base, "PNG"), b"iCCP", b"icc\0\0" + zlib.compress(b"\0\1" * (1 << 20))),
-        "deep.png": saved(Image.fromarray(deep), "PNG"),
-        "deep.tif": saved(Image.fromarray(deep.astype(np.int32)), "TIFF"),
-        "float.tif": saved(Image.fromarray((deep / 65535).astype(np.float32)), "TIFF"),
-        "is-webp.jpg": saved(base, "WEBP"),
-        "is-avif.jpg": saved(base, "AVIF"),
-        "picture.bmp": saved(base, "BMP"),
-        "garbage-exif.jpg": saved(base, "JPEG", exif=b"Exif\0\0" + b"\xff" * 60),
+        "history-ztxt.png": lambda: with_chunk(
+            saved(base, "PNG"), b"zTXt", b"History\0\0" + zlib.compress(history())
+        ),
+        "profile-2mb.png": lambda: with_chunk(
+            saved(base, "PNG"), b"iCCP", b"icc\0\0" + zlib.compress(b"\0\1" * (1 << 20))
+        ),
+        "deep.png": lambda: saved(Image.fromarray(deep), "PNG"),
+        "deep.tif": lambda: saved(Image.fromarray(deep.astype(np.int32)), "TIFF"),
+        "float.tif": lambda: saved(Image.fromarray((deep / 65535).astype(np.float32)), "TIFF"),
+        "is-webp.jpg": lambda: saved(base, "WEBP"),
+        "is-avif.jpg": lambda: saved(base, "AVIF"),
+        "picture.bmp": lambda: saved(base, "BMP"),
+        "garbage-exif.jpg": lambda: saved(base, "JPEG", exif=b"Exif\0\0" + b"\xff" * 60),
     }
+
+
+# Makers of them, by name: together they take seconds.
+REJECTED, ACCEPTED = _rejected(), _accepted()
+
+
+@cache
+def rejected() -> dict[str, tuple[bytes, str]]:
+    """Name -> (bytes, reason code) of pictures that must be refused."""
+    return {name: (make(), code) for name, (make, code) in REJECTED.items()}
+
+
+@cache
+def accepted() -> dict[str, bytes]:
+    """Name -> bytes of unusual pictures that must be read."""
+    return {name: make() for name, make in ACCEPTED.items()}
 
 
 def turned(orientation: int) -> bytes:

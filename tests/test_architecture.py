@@ -115,9 +115,21 @@ def layer_of(part):
 
 
 @cache
+def nodes_of(source):
+    """All nodes of a module, which is parsed once for all rules."""
+    return list(ast.walk(ast.parse(source)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_no_nodes():
+    yield
+    nodes_of.cache_clear()
+
+
+@cache
 def imported_modules(source):
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -151,14 +163,14 @@ def openings_of_the_store(source):
     for name in imported_modules(source):
         if name == "sqlite3" or name.rpartition(".")[0] in inside:
             yield name
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Attribute) and node.attr in ("catalog", "execute", "db"):
             yield f"line {node.lineno}: .{node.attr}"
 
 
 def linux_only(source):
     """Names and paths in a module that other systems lack; `fdatasync` has its fallback in store/publish.py."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Name | ast.Attribute):
             names = [node.id if isinstance(node, ast.Name) else node.attr]
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -193,7 +205,7 @@ LONGEST = 60  # lines of a function, its docstring counted
 
 
 def long_functions(source):
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             n_lines = node.end_lineno - node.lineno + 1
             if n_lines > LONGEST:
@@ -213,7 +225,7 @@ SAYING_NOTHING = {"found", "own", "one"}  # of what is there: hits, scores, a qu
 
 
 def names_that_say_nothing(source):
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         for part in ("id", "arg", "attr", "name", "asname"):
             if getattr(node, part, None) in SAYING_NOTHING:
                 yield f"line {node.lineno}: {getattr(node, part)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from mmsearch.encoders.base import Tokenizer
 from mmsearch.errors import EncoderError
 
 
+@lru_cache(maxsize=1)  # a fifth of a second, which the next encoder with the same tokenizer need not take
 def load_tokenizer(tokenizer: Tokenizer) -> Any:
-    """Return the tokenizer of the `tokenizers` library; it cuts texts at the context length."""
+    """Return the tokenizer of the `tokenizers` library; it cuts texts at the context length. All share it."""
     from tokenizers import Tokenizer as Fast
 
     try:

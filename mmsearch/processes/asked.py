@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
-import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -70,7 +69,7 @@ class AskedProcess(ABC, Generic[Request, Answer]):
 
     def _exchange(self, request: Request, data: bytes) -> tuple[Answer, bytes] | Ending:
         """Return the answer to one request, or how the process ended over it."""
-        worker, self._on_the_way, looked = self._running(), {}, 0.0
+        worker, self._on_the_way = self._running(), {}
         worker.ask(request, data)
         worker.arrives_at(0)
         with selectors.DefaultSelector() as selector:
@@ -93,9 +92,6 @@ class AskedProcess(ABC, Generic[Request, Answer]):
                         worker.is_ready = True
                 if not worker.is_owed and worker.requests in selector.get_map():
                     selector.unregister(worker.requests)
-                if time.monotonic() - looked < _LOOK_S:
-                    continue  # a look takes as long as reading half a megabyte
-                looked = time.monotonic()
                 self._check()
                 self._require_in_time(worker.computed_s(), worker.silent_s())
 

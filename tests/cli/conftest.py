@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from tests.cli.warm import run_warm
+from tests import warm
 from tests.forms import check_run
 
 
 @pytest.fixture
-def run(tmp_path, cache, tiny_folder, tmp_path_factory):
+def run(tmp_path, cache, tiny_folder):
     """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error.
 
     Whatever JSON it prints follows the schema of the command. It is a process that had loaded the program before it
@@ -24,13 +24,11 @@ def run(tmp_path, cache, tiny_folder, tmp_path_factory):
         "COLUMNS": "100", "TERM": "dumb", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
 
-    streams = tmp_path_factory.mktemp("streams")
-
     def run(*arguments, **options):
         arguments = [*map(os.fspath, arguments)]
         options |= {"env": environment, "timeout": 120}
         if run.program is None:
-            done = run_warm(arguments, streams, **options)
+            done = warm.run([sys.executable, "-m", "mmsearch", *arguments], **options)
         else:
             done = subprocess.run([sys.executable, *run.program, *arguments], capture_output=True, **options)
         assert b"Traceback" not in done.stderr, done.stderr.decode()

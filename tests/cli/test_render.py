@@ -16,6 +16,7 @@ import pytest
 from mmsearch.cli.render import print_table, tsv_cell
 from mmsearch.names import quoted
 from mmsearch.samples import sample_folder
+from tests import warm
 
 N = 6  # pictures asked for: one by five names, and one more
 ODD = [b"\xff\xfe.jpg", b"\\udcff.jpg", b"new\nline.jpg", b"esc\x1b]0;x\x07.jpg", b"a b'c.jpg"]
@@ -46,7 +47,7 @@ def command(library, format_):
 
 @cache
 def searched(library, format_):
-    done = subprocess.run(command(library, format_), capture_output=True)
+    done = warm.run(command(library, format_))
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -150,7 +151,7 @@ def test_a_page_of_matches_has_no_control_in_it(odd, tmp_path):
     example = os.path.join(odd[1], b"esc\x1b]0;x\x07.jpg")
     arguments = ["-i", example, "-k", "5", "--html", tmp_path / "page.html", "--collapse", "none"]
     arguments += ["--library", odd[0]]
-    done = subprocess.run([sys.executable, "-m", "mmsearch", "search", *arguments], capture_output=True)
+    done = warm.run([sys.executable, "-m", "mmsearch", "search", *arguments])
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not set(page) & set("\x1b\x07\udcff")

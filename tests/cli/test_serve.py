@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import pytest
 
+from tests import warm
+
 
 @pytest.fixture
 def started(run):
@@ -25,9 +27,7 @@ def started(run):
     def start(*arguments, **environment):
         open_browser = [] if "BROWSER" in environment else ["--no-open"]
         command = [sys.executable, "-m", "mmsearch", "serve", *open_browser, *arguments]
-        server = subprocess.Popen(
-            command, stderr=subprocess.PIPE, env={**run.environment, **environment}, text=True
-        )
+        server = warm.Popen(command, stderr=subprocess.PIPE, env={**run.environment, **environment}, text=True)
         running.append(server)
         lines = []
         while not (lines and lines[-1].startswith("token:")):

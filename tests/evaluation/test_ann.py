@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 
 import numpy as np
@@ -32,13 +33,19 @@ def hasty(monkeypatch):
     monkeypatch.setattr(ann_module, "_BATCH_SECONDS", 0)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    filled(tmp_path, 200)
-    with Store.writer(tmp_path) as store:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    filled(folder, 200)
+    with Store.writer(folder) as store:
         store.indexes.update(SETTINGS, TEXTS)
         store.remove_images([1, 2, 3])
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def loses_the_best_of_some(index, probes, target):

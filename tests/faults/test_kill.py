@@ -15,7 +15,7 @@ import pytest
 
 from mmsearch import Library, Query
 from mmsearch.store.folder import Store
-from tests import pictures
+from tests import pictures, warm
 from tests.conftest import small_samples
 from tests.faults.killed_index import SETTINGS
 from tests.tiers import tiered
@@ -59,7 +59,7 @@ def ranking(library, cache):
 @pytest.fixture(scope="module")
 def expected(many, checkpoint, cache, tiny_folder, tmp_path_factory):
     library = tmp_path_factory.mktemp("uninterrupted") / "library"
-    subprocess.run(command(library, many, checkpoint, cache), check=True, capture_output=True)
+    warm.run(command(library, many, checkpoint, cache), check=True)
     return ranking(library, cache)
 
 
@@ -98,7 +98,7 @@ def test_kill_at_a_named_point_loses_nothing_acknowledged(
     tmp_path, many, checkpoint, cache, expected, point, count
 ):
     library = tmp_path / "library"
-    done = subprocess.run(command(library, many, checkpoint, cache, point, count), capture_output=True, text=True)
+    done = warm.run(command(library, many, checkpoint, cache, point, count), text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert_nothing_acknowledged_is_lost(library, cache, acknowledged_in(done.stdout))
     assert_resumes(library, many, checkpoint, cache, expected)
@@ -110,12 +110,10 @@ def test_kill_while_compacting_loses_nothing(tmp_path, many, checkpoint, cache, 
     gallery.mkdir()
     for seed in range(N_PICTURES):
         pictures.photo(40, 30, seed + 1000).save(gallery / f"{seed}.png")
-    subprocess.run(command(library, gallery, checkpoint, cache), check=True, capture_output=True)
+    warm.run(command(library, gallery, checkpoint, cache), check=True)
     for path in sorted(gallery.iterdir())[:40]:
         path.unlink()
-    done = subprocess.run(
-        command(library, gallery, checkpoint, cache, "compact:after", count), capture_output=True, text=True
-    )
+    done = warm.run(command(library, gallery, checkpoint, cache, "compact:after", count), text=True)
     assert done.returncode in (0, -signal.SIGKILL)
     with Library.open(library, cache=cache) as opened:
         assert opened.status().n_images == 40
@@ -159,7 +157,7 @@ def test_198_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, 
 )  # fmt: skip
 def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, point, count):
     library, folder, cache = tmp_path / "library", small_samples(tmp_path / "photos"), tmp_path / "no-cache"
-    done = subprocess.run(command(library, folder, "none", cache, point, count), capture_output=True, text=True)
+    done = warm.run(command(library, folder, "none", cache, point, count), text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert_nothing_acknowledged_is_lost(library, cache, acknowledged_in(done.stdout))
     with Library.open(library, cache=cache) as opened:
@@ -182,7 +180,7 @@ ANEW_POINTS = [
 def with_old_vectors(many, other_checkpoint, cache, other_folder, tmp_path_factory):
     """A library of the same pictures by another encoder."""
     library = tmp_path_factory.mktemp("old") / "library"
-    subprocess.run(command(library, many, other_checkpoint, cache), check=True, capture_output=True)
+    warm.run(command(library, many, other_checkpoint, cache), check=True)
     return library
 
 
@@ -198,7 +196,7 @@ def ends_as_before_or_after(library, cache, old, new):
 
 
 def becomes_new(library, checkpoint, cache, expected):
-    subprocess.run(command(library, "-", checkpoint, cache), check=True, capture_output=True)
+    warm.run(command(library, "-", checkpoint, cache), check=True)
     assert ranking(library, cache) == expected
     with Library.open(library, cache=cache) as opened:
         assert opened.verify().problems == ()
@@ -214,7 +212,7 @@ def test_kill_while_vectors_are_made_anew_leaves_those_of_before_or_after(
     tmp_path, with_old_vectors, checkpoint, cache, expected, point, count
 ):
     library = shutil.copytree(with_old_vectors, tmp_path / "library")
-    done = subprocess.run(command(library, "-", checkpoint, cache, point, count), capture_output=True, text=True)
+    done = warm.run(command(library, "-", checkpoint, cache, point, count), text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     answers = ends_as_before_or_after(library, cache, ranking(with_old_vectors, cache), expected)
     is_taken_over = point.partition(":")[0] in ("adopt", "tidy", "publish")
@@ -243,9 +241,7 @@ def test_100_kills_while_vectors_are_made_anew_leave_those_of_before_or_after(
 
 def test_worker_processes_end_with_the_killed_writer(tmp_path, many, checkpoint, cache, expected):
     library = tmp_path / "library"
-    done = subprocess.run(
-        command(library, many, checkpoint, cache, "append:after", 2), capture_output=True, text=True
-    )
+    done = subprocess.run(command(library, many, checkpoint, cache, "append:after", 2), capture_output=True)
     assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and workers_of(library):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mmsearch.store.folder import Store
+from tests import warm
 from tests.faults.killed_annotations import N_PICTURES, caption_of, encode, path_of
 
 PROGRAM = Path(__file__).parent / "killed_annotations.py"
@@ -22,7 +22,7 @@ POINTS = [("annotate:after", 3), *(pytest.param(*point, marks=pytest.mark.full) 
 
 
 def run(library, point="never", count=0):
-    return subprocess.run([sys.executable, PROGRAM, library, point, str(count)], capture_output=True, text=True)
+    return warm.run([sys.executable, PROGRAM, library, point, str(count)], text=True)
 
 
 @pytest.mark.parametrize(("point", "count"), POINTS)

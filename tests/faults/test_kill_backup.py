@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
 from mmsearch.store.folder import Store
 from mmsearch.store.verify import verify
+from tests import warm
 from tests.conftest import mounted
 from tests.faults.test_disk_errors import failing
 from tests.store.test_store import filled
@@ -44,7 +44,7 @@ def kept(tmp_path_factory):
 
 
 def killed(*arguments):
-    done = subprocess.run([sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    done = warm.run([sys.executable, PROGRAM, *map(str, arguments)], text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mmsearch.store.folder import Store
+from tests import warm
 from tests.faults.killed_duplicates import N_PICTURES, compared, hash_of, signature_of
 
 PROGRAM = Path(__file__).parent / "killed_duplicates.py"
@@ -21,7 +21,7 @@ POINTS = [("sign:after", 3), *(pytest.param(*point, marks=pytest.mark.full) for 
 
 
 def run(library, point="never", count=0):
-    return subprocess.run([sys.executable, PROGRAM, library, point, str(count)], capture_output=True, text=True)
+    return warm.run([sys.executable, PROGRAM, library, point, str(count)], text=True)
 
 
 def signed(store):

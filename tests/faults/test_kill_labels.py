@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mmsearch import Library
-from tests import pictures
+from tests import pictures, warm
 from tests.faults.killed_labels import LEAST, NAMES
 from tests.faults.test_kill import acknowledged_in
 from tests.tiers import tiered
@@ -49,7 +48,7 @@ def labelled(plain, cache, tmp_path_factory):
 
 def run(library, cache, command, point="never", count=0, model=""):
     arguments = [PROGRAM, *map(str, (library, cache, command, point, count, model))]
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    return warm.run([sys.executable, *arguments], text=True)
 
 
 def given(library, cache):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from mmsearch.store.folder import Store
 from mmsearch.store.parts import PART_CELLS, PARTS
 from mmsearch.store.publish import current
+from tests import warm
 from tests.faults.killed_parts import AT_LAST, LATER, N_PICTURES, parts_of
 from tests.store.test_parts import assert_answers, kept
 
@@ -27,7 +27,7 @@ POINTS = [
 
 
 def run(library, point="never", count=0):
-    return subprocess.run([sys.executable, PROGRAM, library, point, str(count)], capture_output=True, text=True)
+    return warm.run([sys.executable, PROGRAM, library, point, str(count)], text=True)
 
 
 def parts_at(store):

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 PROGRAM = Path(__file__).parent / "killed_people.py"
 
 
 def killed(library, command, point, count):
     arguments = [PROGRAM, *map(str, (library.folder, library._installed.cache, command, point, count))]
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    done = warm.run([sys.executable, *arguments], text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

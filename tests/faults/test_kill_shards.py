@@ -17,6 +17,7 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.shards.format import ShardFacts
 from mmsearch.shards.read import Shard, shard_paths
+from tests import warm
 from tests.conftest import random_units
 from tests.faults.test_kill import acknowledged_in
 from tests.pictures import photo
@@ -47,7 +48,7 @@ def command(*arguments, point="never", count=0):
 
 def killed(*arguments, **options):
     """What a program said that was killed at a point."""
-    done = subprocess.run(command(*arguments, **options), capture_output=True, text=True, cwd=ROOT)
+    done = warm.run(command(*arguments, **options), text=True, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done
 
@@ -90,13 +91,13 @@ def test_a_killed_load_loses_nothing_acknowledged(tmp_path, shards, checkpoint, 
 def seconds_of(*arguments):
     """How long a run takes that nobody kills."""
     start = time.monotonic()
-    subprocess.run(command(*arguments), check=True, capture_output=True, cwd=ROOT)
+    warm.run(command(*arguments), check=True, cwd=ROOT)
     return time.monotonic() - start
 
 
 def killed_at_random(seed, seconds, *arguments):
     """Run a program that takes so long, kill it meanwhile, and return how much it acknowledged."""
-    with subprocess.Popen(
+    with warm.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
     ) as process:
         time.sleep(seconds * random.Random(seed).uniform(0.2, 1.0))

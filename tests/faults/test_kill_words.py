@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from mmsearch import Library, Query
 from mmsearch.errors import QueryError
+from tests import warm
 from tests.conftest import small_samples
 from tests.faults.killed_words import STEPS
 from tests.faults.test_kill import acknowledged_in
@@ -36,7 +36,7 @@ def run(pictures, checkpoint, cache, tiny_folder):
 
     def index(library, n, point="never"):
         arguments = [PROGRAM, library, pictures, checkpoint, cache, n, point]
-        return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
+        return warm.run([sys.executable, *map(str, arguments)], text=True)
 
     return index
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmsearch.ingest.pool import WorkerPool
-from tests import pictures
+from tests import pictures, warm
 
 FULL = pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
 
@@ -21,7 +20,7 @@ FULL = pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
 def run(program, *arguments):
     command = [sys.executable, "-m", f"tests.faults.{program}", *map(str, arguments)]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    done = warm.run(command, text=True, cwd=root)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-3000:]}"
     return done.stdout
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 
-from tests import pictures
-from tests.cli.warm import run_warm
+from tests import pictures, warm
 
 COMMANDS = [
     ["index", "{photos}", "--model", "{model}"],
@@ -43,6 +43,6 @@ def test_pictures_are_the_same_before_and_after_every_command(tmp_path, photos, 
     environment = os.environ | {"MMSEARCH_CACHE": str(cache), "MMSEARCH_LIBRARY": str(tmp_path / "library")}
     for arguments in COMMANDS:
         filled_in = [argument.format(photos=photos, model=checkpoint) for argument in arguments]
-        done = run_warm(filled_in, tmp_path, env=environment, timeout=120)
+        done = warm.run([sys.executable, "-m", "mmsearch", *filled_in], env=environment, timeout=120)
         assert done.returncode in (0, 3), done.stderr.decode()
         assert snapshot(photos) == before, arguments

@@ -92,6 +92,7 @@ def test_file_on_a_slow_disk_is_waited_for(tmp_path, tiny_folder):
     assert outcomes(sabotaged(tiny_folder, cpu_timeout_s=0.5), files)[slow].vector is not None
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_no_picture_is_given_up_when_all_workers_are_killed_twice(tiny_folder):
     files, found = sorted(sample_folder().glob("*.jpg")), []
     with pool_of(tiny_folder) as pool:
@@ -162,6 +163,7 @@ def test_workers_that_are_killed_at_every_start_end_the_run_with_the_cause(tmp_p
     assert (tmp_path / "starts").stat().st_size < 20
 
 
+@pytest.mark.usefixtures("cold_workers")
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -192,6 +194,7 @@ def leave_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.usefixtures("cold_workers")
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_too_many_open_files_are_one_sentence(tiny_folder, leave_descriptors, n):
     leave_descriptors(n)
@@ -199,6 +202,7 @@ def test_too_many_open_files_are_one_sentence(tiny_folder, leave_descriptors, n)
         outcomes(pool_of(tiny_folder), [sample_folder() / "cat.jpg"])
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_run_goes_on_with_the_workers_that_could_be_started(tiny_folder, leave_descriptors):
     files = sorted(sample_folder().glob("*.jpg"))
     leave_descriptors(10)
@@ -206,6 +210,7 @@ def test_run_goes_on_with_the_workers_that_could_be_started(tiny_folder, leave_d
     assert sum(one.vector is not None for one in found.values()) == len(files)
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_missing_folder_of_the_library_is_one_sentence(tiny_folder, tmp_path):
     with pytest.raises(EncoderError, match=r"no worker could be started \(No such file or directory\)"):
         outcomes(WorkerPool.for_encoder(tiny_folder, cwd=tmp_path / "gone"), [sample_folder() / "cat.jpg"])

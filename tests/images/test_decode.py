@@ -20,20 +20,19 @@ from mmsearch.records import Preprocessing
 from tests import pictures
 
 SQUARE = Preprocessing(size=(64, 64), resize=64)
-REJECTED, ACCEPTED = pictures.rejected(), pictures.accepted()
 
 
-@pytest.mark.parametrize("name", REJECTED)
+@pytest.mark.parametrize("name", pictures.REJECTED)
 def test_bad_picture_is_rejected_with_its_reason(name):
-    data, code = REJECTED[name]
+    data, code = pictures.rejected()[name]
     with pytest.raises(PictureError) as caught:
         decode(data, SQUARE)
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", pictures.ACCEPTED)
 def test_unusual_picture_is_read(name):
-    picture = decode(ACCEPTED[name], SQUARE)
+    picture = decode(pictures.accepted()[name], SQUARE)
     assert picture.pixels.shape == (64, 64, 3)
     assert picture.pixels.dtype == np.uint8
 
@@ -100,12 +99,12 @@ def test_progressive_jpeg_is_refused_where_its_coefficients_exceed_the_limit():
 
 
 def test_hidden_colours_show_as_white():
-    assert (decode(ACCEPTED["hidden.png"], SQUARE).pixels == 255).all()
+    assert (decode(pictures.accepted()["hidden.png"], SQUARE).pixels == 255).all()
 
 
 def test_deep_grey_keeps_its_whole_range():
     for name in ("deep.png", "deep.tif", "float.tif"):
-        pixels = decode(ACCEPTED[name], SQUARE).pixels
+        pixels = decode(pictures.accepted()[name], SQUARE).pixels
         assert pixels[0].mean() < 30, name
         assert pixels[-1].mean() > 225, name
 
@@ -191,9 +190,9 @@ def test_draft_gives_nearly_the_pixels_of_the_full_decode(size):
 
 
 def test_decoding_never_looks_beyond_the_first_frame():
-    first = Image.open(io.BytesIO(ACCEPTED["frames.gif"])).convert("RGB")
+    first = Image.open(io.BytesIO(pictures.accepted()["frames.gif"])).convert("RGB")
     expected = np.asarray(first)[0, 0]
-    assert (decode(ACCEPTED["frames.gif"], SQUARE).pixels == expected).all()
+    assert (decode(pictures.accepted()["frames.gif"], SQUARE).pixels == expected).all()
 
 
 def test_bytes_are_never_changed():

@@ -132,7 +132,7 @@ def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
         outcomes(pool_of(tmp_path), [sample_folder() / "cat.jpg"])
 
 
-def test_two_batches_are_taken_for_a_worker_and_the_rest_when_it_has_done_one(tiny_folder):
+def test_two_batches_are_taken_for_a_worker_and_the_rest_when_it_has_done_one(tiny_folder, cold_workers):
     files, taken = sorted(sample_folder().glob("*.jpg"))[:24], []
 
     def paths():

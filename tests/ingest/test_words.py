@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from mmsearch.ingest.words import MIN_DESCRIPTORS, WordsIntake
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
+from tests import warm
 from tests.conftest import copied_samples
 from tests.faults.test_model import InProcess
 from tests.tiers import tiered
@@ -148,7 +148,7 @@ with Library.open(library, cache=cache) as opened:
 @pytest.mark.parametrize("stage", tiered(["embed", "vocabulary", "words"], ["words"]))
 def test_a_kill_loses_no_embedding_and_the_next_run_makes_the_words(library, folder, checkpoint, cache, stage):
     arguments = [stage, folder, library.folder, cache, checkpoint]
-    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True)
+    done = warm.run([sys.executable, "-c", KILLED, *map(str, arguments)])
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     report = library.index([folder])
     assert report.new + report.unchanged == 16

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from mmsearch import Library
 from mmsearch.errors import EngineError
 from mmsearch.milvus.address import TOKEN, TOKEN_FILE
+from tests import warm
 from tests.conftest import copied_samples
 from tests.milvus.server import PASSWORD
 from tests.server.conftest import running
 
-ROOT = Path(__file__).parents[2]
 AT_ONCE_S = 10
 COMMANDS = {"search": ["a cat"], "index": ["."], "status": [], "serve": ["--no-open", "--port", "0"]}
 WRONG = {"none": "", "another password": "root:wr0ngPassw0rd", "another user": "somebody:wr0ngPassw0rd",
@@ -39,10 +37,8 @@ def run(photos, cache, tiny_folder):
 
     def run(*arguments, token="", **more):
         environment = {**os.environ, "MMSEARCH_CACHE": str(cache), "HF_HUB_OFFLINE": "1", TOKEN: token, **more}
-        done = subprocess.run(
-            [sys.executable, "-m", "mmsearch", *arguments], capture_output=True, text=True, timeout=60, cwd=photos,
-            env={**environment, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        command = [sys.executable, "-m", "mmsearch", *arguments]
+        done = warm.run(command, text=True, timeout=60, cwd=photos, env=environment)
         return done.returncode, done.stdout, done.stderr
 
     return run

@@ -31,7 +31,6 @@ from mmsearch.samples import sample_folder
 from tests import pictures
 
 TOWER = Preprocessing((64, 48), 64)
-REJECTED, ACCEPTED = pictures.rejected(), pictures.accepted()
 CAT = (sample_folder() / "cat.jpg").read_bytes()
 SLOW = pictures.progressive(1_500, n_scans=400)
 
@@ -76,9 +75,9 @@ def signalling(number, times=1):
 # -- the same values -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(ACCEPTED))
+@pytest.mark.parametrize("name", sorted(pictures.ACCEPTED))
 def test_pixels_are_those_of_decoding_here(shared, name):
-    data = ACCEPTED[name]
+    data = pictures.accepted()[name]
     np.testing.assert_array_equal(shared.pixels(data, TOWER), decode(data, TOWER).pixels)
 
 
@@ -133,9 +132,9 @@ def test_facts_of_a_photograph_are_those_read_here(shared):
     assert shared.photo_facts(data) == photo_facts(data) == {"camera": "X-T3"}
 
 
-@pytest.mark.parametrize("name", sorted(REJECTED))
+@pytest.mark.parametrize("name", sorted(pictures.REJECTED))
 def test_what_is_wrong_with_a_picture_is_said_as_here(shared, name):
-    data, code = REJECTED[name]
+    data, code = pictures.rejected()[name]
     with pytest.raises(PictureError) as here:
         decode(data, TOWER)
     with pytest.raises(PictureError) as apart:

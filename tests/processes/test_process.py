@@ -17,7 +17,7 @@ from mmsearch.ingest.worker import Job
 from mmsearch.processes import process as worker_process
 from mmsearch.processes.process import PROGRAM, WorkerProcess, isolated_environment
 from mmsearch.samples import sample_folder
-from tests.conftest import copied_samples
+from tests.conftest import copied_samples, small_samples
 from tests.pools import SABOTAGED, outcomes, pool_of
 
 HOSTILE = "from pathlib import Path; Path(__file__).with_suffix('.ran').touch(); raise SystemExit(9)"
@@ -115,7 +115,7 @@ def test_files_of_long_names_in_which_no_byte_is_ascii_do_not_hang_the_run(tmp_p
     n_whole, n_left = divmod(3_640 - len(os.fsencode(tmp_path)), 255)
     folder = tmp_path.joinpath(*["é" * 127] * n_whole, "é" * (n_left // 2))
     folder.mkdir(parents=True)
-    photo = copied_samples(tmp_path / "photos", 1) / "astronaut.jpg"
+    photo = small_samples(tmp_path / "photos", 1) / "astronaut.jpg"
     for n in range(48):
         os.link(photo, folder / f"{n:08}.jpg")
     done = subprocess.run(

@@ -15,7 +15,7 @@ from mmsearch import Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.query.rerank import LocalReader
-from tests.conftest import copied_samples, no_decoder
+from tests.conftest import copied_samples, copy_library, no_decoder
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def library(folder, checkpoint, cache, tiny_folder, tmp_path_factory):
-    with Library.open(tmp_path_factory.mktemp("local") / "library", cache=cache) as opened:
-        opened.index([folder], model=str(checkpoint), local=True)
+def library(described_once, folder, cache, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("local") / "library"
+    copy_library(described_once / "library", copy, described_once / "photos", folder)
+    with Library.open(copy, cache=cache) as opened:
         yield opened
 
 

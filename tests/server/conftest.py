@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
-from tests.conftest import copied_photos, copied_samples, copy_library
+from tests.conftest import base_of_run, copied_photos, copied_samples, copy_library, made_once
 from tests.films import film, photograph
 from tests.programs import path_of
 from tests.server import browser as browsers
@@ -96,12 +97,11 @@ def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", public=N
 
 
 @pytest.fixture(scope="session")
-def served(checkpoint, cache, tiny_folder, tmp_path_factory):
+def served(described_once, cache, tmp_path_factory):
     """A server that tests share; they must leave its library as it is."""
     base = tmp_path_factory.mktemp("served")
     copied_samples(base / "photos")
-    with Library.open(base / "library", cache=cache) as library:
-        library.index([base / "photos"], model=str(checkpoint), local=True)
+    copy_library(described_once / "library", base / "library", described_once / "photos", base / "photos")
     with running(base / "library", base / "photos", cache=cache) as server:
         yield server
 
@@ -192,7 +192,10 @@ def browser():
 @pytest.fixture(scope="session")
 def gallery(offline_folder, cache, tmp_path_factory):
     """A library of the samples that knows words, with folders, dates and visual words; read only."""
-    base = tmp_path_factory.mktemp("gallery")
+    return made_once(base_of_run(tmp_path_factory) / "gallery", partial(make_gallery, cache=cache)) / "library"
+
+
+def make_gallery(base, *, cache):
     for path in sorted(sample_folder().glob("*.jpg")):
         folder = base / "photos" / ("trip" if path.name > "m" else "home")
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +209,6 @@ def gallery(offline_folder, cache, tmp_path_factory):
             image.save(folder / path.name, quality=95, exif=exif)
     with Library.open(base / "library", cache=cache) as library:
         library.index([base / "photos"], model="offline", local=True)
-    return base / "library"
 
 
 @pytest.fixture(scope="session")

@@ -359,12 +359,9 @@ def test_a_client_that_leaves_amid_its_body_is_no_error_of_the_server(served, cl
     assert "Traceback" not in caplog.text
 
 
-REJECTED = pictures.rejected()
-
-
-@pytest.mark.parametrize("name", sorted(REJECTED))
+@pytest.mark.parametrize("name", sorted(pictures.REJECTED))
 def test_a_file_that_is_no_usable_picture_is_a_problem_with_its_reason(client, name):
-    data, code = REJECTED[name]
+    data, code = pictures.rejected()[name]
     if len(data) > 20 * MIB:
         pytest.fail("the fixture is larger than a request may be")
     answer = client.post("/search/upload", files={"picture": ("it.jpg", data)})
@@ -373,7 +370,7 @@ def test_a_file_that_is_no_usable_picture_is_a_problem_with_its_reason(client, n
     assert answer.json()["detail"].startswith("it.jpg: ")
 
 
-@pytest.mark.parametrize("name", sorted(pictures.accepted()))
+@pytest.mark.parametrize("name", sorted(pictures.ACCEPTED))
 def test_every_kind_of_picture_is_taken(client, name):
     assert client.post("/search/upload", files={"picture": pictures.accepted()[name]}).status_code == 200
 

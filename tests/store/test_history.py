@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mmsearch.store.history import sidecar_problem
 from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
+from tests import warm
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled
 
@@ -157,7 +157,7 @@ def test_commits_while_a_library_is_verified_are_no_problem(tmp_path, monkeypatc
 def test_write_ahead_log_that_went_after_a_kill_is_noticed(tmp_path):
     filled(tmp_path, 10)
     root = str(Path(__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", ACKNOWLEDGED_AND_KILLED, str(tmp_path), root], capture_output=True)
+    done = warm.run([sys.executable, "-c", ACKNOWLEDGED_AND_KILLED, str(tmp_path), root])
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "catalog.sqlite-wal").stat().st_size > 0
     for name in ("catalog.sqlite-wal", "catalog.sqlite-shm"):

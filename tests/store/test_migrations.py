@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling, LabelOptions
 from mmsearch.store.migrations import SCHEMA
+from tests import warm
 from tests.faces.packed import face, packed
 from tests.golden.make_library import PICTURES
 
@@ -204,7 +204,7 @@ def test_pictures_of_an_old_library_count_as_read_by_an_earlier_version_if_that_
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_kill_while_migrating_leaves_the_old_library_or_the_new_one(old, when):
     before, vectors = schema_of(old), vectors_of(old)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(old), when], capture_output=True, text=True)
+    done = warm.run([sys.executable, "-c", KILLED, str(old), when], text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert schema_of(old) == (before if when == "before" else SCHEMA)
     assert vectors_of(old) == vectors
