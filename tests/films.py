@@ -91,6 +91,8 @@ def film(
                 file.mux(stream.encode(None))
             if track is not None:
                 _add_sound(file, track, sound)
+        if hasattr(os, "sched_setscheduler"):  # SVT-AV1 makes its caller a real-time thread
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         return path.read_bytes()
 
 
