@@ -29,7 +29,6 @@ MOST_PIXELS = 64_000_000
 STRETCH_S = 10
 """Seconds of film that are one stretch; `on_stretch` is called when another begins."""
 _MANY_PIXELS = 4096 * 2304  # of which a thread each would take too much memory
-_FEW_PIXELS = 1280 * 720
 _MOST_THREADS = 8
 _MANY_A_SECOND = 20  # frames, of which cuts are found by half of them
 _FAR_APART_S = 0.14  # frames that are left: three at 25 a second
@@ -332,21 +331,12 @@ def _picture_track(container: InputContainer) -> Any:
     for track in tracks:
         context = track.codec_context
         if context is not None:
+            many = context.width * context.height > _MANY_PIXELS
             context.thread_type = "AUTO"
-            context.thread_count = _n_threads(context.width * context.height)
+            # Two for each core, as half of them have frames that are left out.
+            context.thread_count = 1 if many else min(2 * n_cores(), _MOST_THREADS)
             return track
     raise PictureError("unsupported", "the pictures in this film are of a kind that FFmpeg cannot decode here")
-
-
-def _n_threads(n_pixels: int) -> int:
-    """Return how many threads decode frames of so many pixels.
-
-    Two for each core, as half of them have frames that are left out. They take a third more CPU time than one,
-    which is all that two cores have for smaller frames: the other one is busy with embedding them.
-    """
-    if n_pixels > _MANY_PIXELS or (n_pixels <= _FEW_PIXELS and n_cores() <= 2):
-        return 1
-    return min(2 * n_cores(), _MOST_THREADS)
 
 
 def _refuse_protected(file: Any) -> None:

@@ -133,17 +133,6 @@ def test_between_samples_the_picture_at_a_time_is_one_that_was_left_out_of_them(
     assert np.abs(pixels_of(frame).astype(float) - pictures[26]).mean() < 15
 
 
-@pytest.mark.parametrize(
-    ("cores", "size", "threads"),
-    [(2, (1280, 720), 1), (2, (1920, 1080), 4), (4, (640, 360), 8), (16, (640, 360), 8), (2, (7680, 4320), 1)],
-)
-def test_small_frames_leave_one_of_two_cores_to_the_embedding_and_huge_ones_take_no_more_memory(
-    monkeypatch, cores, size, threads
-):
-    monkeypatch.setattr(read, "n_cores", lambda: cores)
-    assert read._n_threads(size[0] * size[1]) == threads
-
-
 @pytest.mark.full
 def test_from_a_time_on_there_are_the_same_pictures_where_a_decoder_leaves_none_out_later(sampled):
     data = film(FAST, codec="libsvtav1", rate=25)

@@ -28,9 +28,11 @@ def expect_title(page, name):
 
 
 def picture_box(page):
-    """Return where the picture is, once it moves no more."""
+    """Return where the picture is, once it is shown and moves no more."""
+    picture = page.locator("#view figure > img")
+    expect(picture).to_be_visible()
     page.wait_for_function("() => document.getAnimations().every((one) => one.playState !== 'running')")
-    return page.locator("#view figure > img").bounding_box()
+    return picture.bounding_box()
 
 
 def middle(box):
