@@ -262,25 +262,28 @@ def library(tmp_path, checkpoint, cache, tiny_folder) -> Library:
 @pytest.fixture(scope="session")
 def indexed_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
     """A folder with the eight photographs and a library of them, without local features; it stays as it is."""
-
-    def make(folder: Path) -> None:
-        copied_photos(folder / "photos")
-        with Library.open(folder / "library", cache=cache) as library:
-            library.index([folder / "photos"], model=str(checkpoint), local=False)
-
+    make = _maker_of_library(copied_photos, checkpoint, cache, local=False)
     return made_once(base_of_run(tmp_path_factory) / "indexed", make)
 
 
 @pytest.fixture(scope="session")
 def described_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
     """A folder with all sample photographs and a library of them, with visual words; it stays as it is."""
+    make = _maker_of_library(copied_samples, checkpoint, cache, local=True)
+    return made_once(base_of_run(tmp_path_factory) / "described", make)
+
+
+def _maker_of_library(
+    copied: Callable[[Path], object], checkpoint: Path, cache: Path, *, local: bool
+) -> Callable[[Path], None]:
+    """Return what makes, in a folder, one of photographs and a library of them."""
 
     def make(folder: Path) -> None:
-        copied_samples(folder / "photos")
+        copied(folder / "photos")
         with Library.open(folder / "library", cache=cache) as library:
-            library.index([folder / "photos"], model=str(checkpoint), local=True)
+            library.index([folder / "photos"], model=str(checkpoint), local=local)
 
-    return made_once(base_of_run(tmp_path_factory) / "described", make)
+    return make
 
 
 @pytest.fixture
